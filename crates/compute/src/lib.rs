@@ -1,0 +1,1 @@
+//! VMs: QEMU microVMs and namespaced processes, their image and control channel.

@@ -1,0 +1,1 @@
+//! An authoritative DNS server of immutable zone generations.

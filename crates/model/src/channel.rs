@@ -1,0 +1,225 @@
+//! The control channel between the host and a balancer: one JSON object on a line, each way.
+//!
+//! Under the `qemu` driver the line travels over virtio-serial, under `process` over a unix socket;
+//! the messages are the same. The protocol is level-triggered: the guest says in each heartbeat which
+//! configuration it runs, and the host sends a newer one until the heartbeat names it. So either side
+//! may be restarted, and any single message may be lost, without a handshake to repeat.
+//!
+//! Nothing here waits: a writer that finds the channel full drops the heartbeat.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, HealthCheck, Mac, TrafficType, VmId};
+
+/// Bytes in one line, the newline included. A longer line is a fault of the sender; the reader skips
+/// to the next newline.
+pub const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// What the host says to a VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum HostMessage {
+    /// Who the VM is. Sent in answer to [`GuestMessage::AwaitingBoot`] and never acted on twice.
+    Boot(Boot),
+    /// What to balance. Taken whole or refused whole; an older generation than the running one is ignored.
+    Configure(BalancerConfig),
+}
+
+/// What a VM says to the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum GuestMessage {
+    /// The VM runs and does not know who it is. Repeated every 50 ms until [`HostMessage::Boot`] comes.
+    AwaitingBoot {
+        /// Version of the balancer program.
+        version: String,
+    },
+    /// The balancer is alive. Sent at the interval that [`Boot`] named, and at once when the
+    /// configuration was changed or refused.
+    Heartbeat(Heartbeat),
+    /// One line for the VM's log on the host. Dropped rather than waited for.
+    Log {
+        /// `error`, `warn`, `info` or `debug`.
+        level: String,
+        /// The line, without a newline.
+        text: String,
+    },
+}
+
+/// Everything that tells a VM apart from its siblings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The VM.
+    pub vm: VmId,
+    /// Host name inside the VM.
+    pub hostname: String,
+    /// The NIC that clients reach. The balancer listens on its address alone.
+    pub front: BootNic,
+    /// The NIC that reaches the backends.
+    pub tenant: BootNic,
+    /// 32 fresh random bytes in hexadecimal, mixed into the VM's entropy pool.
+    pub seed: String,
+    /// The host's wall clock when this was written, in milliseconds since the Unix epoch.
+    pub unix_time_ms: u64,
+    /// Milliseconds between heartbeats.
+    pub heartbeat_ms: u64,
+}
+
+/// One NIC's identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BootNic {
+    /// The NIC's MAC, by which init finds it.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Prefix length of the subnet.
+    pub prefix: u8,
+    /// Default route, where there is one.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// What a balancer does, whole. Host names are resolved before it is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BalancerConfig {
+    /// Raised with each change.
+    pub generation: Generation,
+    /// The instance's name, for headers and logs.
+    pub instance: String,
+    /// HTTP or TCP.
+    pub traffic: TrafficType,
+    /// The port to listen on, on the front address.
+    pub port: u16,
+    /// Where traffic may go, in the order in which the user gave it. May be empty: then every request
+    /// is answered with 503.
+    pub backends: Vec<BackendConfig>,
+    /// How backends are checked.
+    pub health_check: HealthCheck,
+    /// Bounds on waiting.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// One server behind the balancer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendConfig {
+    /// Its address on the tenant side.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Share of the traffic in relation to the others: 0 (no new traffic) to 256.
+    pub weight: u16,
+}
+
+/// Bounds on waiting, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// For a connection to a backend.
+    pub connect_ms: u64,
+    /// For a client to send a whole request head.
+    pub request_head_ms: u64,
+    /// For a backend to begin its answer.
+    pub response_ms: u64,
+    /// For the next request on a client's connection.
+    pub keep_alive_ms: u64,
+    /// For any byte on a connection that is in the middle of something, or on a TCP session.
+    pub idle_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect_ms: 3_000,
+            request_head_ms: 10_000,
+            response_ms: 60_000,
+            keep_alive_ms: 60_000,
+            idle_ms: 300_000,
+        }
+    }
+}
+
+/// A balancer's account of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Rises by one with each heartbeat of one balancer process.
+    pub sequence: u64,
+    /// Milliseconds since the balancer process began.
+    pub uptime_ms: u64,
+    /// The configuration that runs; absent before the first.
+    pub generation: Option<Generation>,
+    /// The newest configuration that was refused, where one was and no newer one has been taken.
+    pub refused: Option<Refusal>,
+    /// Milliseconds since the balancer's own request through its listener was last answered by the
+    /// hot path; absent before the first answer.
+    pub progress_age_ms: Option<u64>,
+    /// Totals over all threads since the process began.
+    pub counters: Counters,
+    /// One for each backend of the running configuration, in its order.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// Why a configuration was not taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The configuration that was refused.
+    pub generation: Generation,
+    /// The offending field, for example `backends[2].port`.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Totals since the balancer process began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// HTTP requests, or TCP sessions, that were begun.
+    pub requests: u64,
+    /// HTTP answers by the balancer itself, for want of a good one from a backend (5xx).
+    pub errors: u64,
+    /// Malformed requests that were refused (4xx by the balancer itself).
+    pub rejected: u64,
+    /// Client connections that were accepted.
+    pub connections: u64,
+    /// Client connections that are open now.
+    pub open_connections: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
+/// What a balancer knows of one backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Whether it is given traffic.
+    pub health: BackendHealth,
+    /// Milliseconds since `health` last changed.
+    pub health_age_ms: u64,
+    /// The last check's result in words, for example `200 OK in 3 ms` or `connection refused`.
+    pub last_check: Option<String>,
+    /// Milliseconds since the last check ended.
+    pub last_check_age_ms: Option<u64>,
+    /// HTTP requests, or TCP sessions, that were sent to it.
+    pub requests: u64,
+    /// Those that failed on its side.
+    pub errors: u64,
+    /// Those under way.
+    pub active: u64,
+}
+
+/// A verdict over a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendHealth {
+    /// Not checked yet. Traffic goes to it only while no backend is up.
+    Unknown,
+    /// It takes traffic.
+    Up,
+    /// It takes none.
+    Down,
+}

@@ -1,0 +1,119 @@
+//! What is seen of the world. Ages are taken from a monotonic clock by whoever looked, so that a jump
+//! of the host's clock makes no verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, Heartbeat, ProjectId, SubnetId, Timestamp, VmId};
+
+/// How a VM is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// A QEMU microVM.
+    Qemu,
+    /// The balancer in a namespace and cgroup of its own, without a machine around it.
+    Process,
+}
+
+/// One look at everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Every VM of which anything exists: a process, or what one left behind.
+    pub vms: BTreeMap<VmId, VmSight>,
+    /// What each VM's front address answered to the health checker.
+    pub probes: BTreeMap<VmId, ProbeSight>,
+    /// Namespaces, bridges and ports.
+    pub network: NetworkSight,
+    /// What host names of backends resolved to; a name whose look-up failed keeps its last answer.
+    pub resolved: BTreeMap<String, ResolvedName>,
+    /// The serial of the zone that the DNS server publishes.
+    pub dns_serial: Option<u32>,
+    /// Effects whose last attempt failed, by the effect's key, with the error in words.
+    pub failures: BTreeMap<String, Failure>,
+}
+
+/// What is seen of one VM from its host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VmSight {
+    /// How it is run.
+    pub driver: Driver,
+    /// Its process (QEMU or balancer), while that lives.
+    pub pid: Option<u32>,
+    /// `kvm`, `tcg` or `process`.
+    pub accelerator: String,
+    /// Milliseconds since this observer began to watch the VM: silence for longer than that proves nothing.
+    pub watched_ms: u64,
+    /// The last heartbeat, where one was heard.
+    pub heartbeat: Option<HeartbeatSight>,
+    /// The process's end in words, where it was seen: `killed by signal 9`.
+    pub exit: Option<String>,
+}
+
+/// A heartbeat and its age.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatSight {
+    /// Milliseconds since it was heard.
+    pub age_ms: u64,
+    /// What it said.
+    pub heartbeat: Heartbeat,
+}
+
+impl HeartbeatSight {
+    /// The configuration that the balancer runs.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        self.heartbeat.generation
+    }
+}
+
+/// What a VM's front address answered. Written by the checker when the answer changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSight {
+    /// Whether the last probe was answered by the hot path.
+    pub answered: bool,
+    /// When `answered` last changed.
+    pub since: Timestamp,
+    /// Probes in a row with that result, up to a bound of the checker's.
+    pub streak: u32,
+    /// The last result in words.
+    pub evidence: String,
+}
+
+/// What is seen of the network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkSight {
+    /// Each project's namespace.
+    pub projects: BTreeMap<ProjectId, ProjectSight>,
+    /// VMs of which a NIC or a namespace exists.
+    pub vm_nics: BTreeSet<VmId>,
+}
+
+/// What is seen in one project's namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProjectSight {
+    /// Each subnet's bridge with the names of the links enslaved to it, VM NICs left out.
+    pub subnets: BTreeMap<SubnetId, BTreeSet<String>>,
+}
+
+/// A host name's last good answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedName {
+    /// IPv4 addresses in ascending order.
+    pub addresses: Vec<Ipv4Addr>,
+    /// The last look-up's error, where it failed.
+    pub error: Option<String>,
+}
+
+/// An effect that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The error with its causes, in words.
+    pub message: String,
+    /// When it first failed in this row.
+    pub since: Timestamp,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+}

@@ -1,0 +1,1 @@
+//! Namespaces, bridges, taps, veth pairs and their isolation.

@@ -1,0 +1,1 @@
+//! Intent and layout, kept with revisions.
