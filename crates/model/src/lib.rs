@@ -3,21 +3,36 @@
 //! Everything here is plain data. Constructors validate; nothing has an effect, reads a clock or waits.
 
 mod addresses;
+mod backend;
 mod channel;
+mod effect;
 mod health_check;
 mod ids;
 mod instance;
+mod intent;
+mod layout;
 mod observation;
+mod project;
+mod report;
 
 pub use addresses::{Mac, MacError};
+pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use channel::{
     BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, Counters,
     GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, Refusal, Timeouts,
 };
+pub use effect::{Effect, vm_key};
 pub use health_check::{Criteria, HealthCheck, HealthProtocol};
 pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
-pub use instance::TrafficType;
+pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
+pub use intent::Intent;
+pub use layout::{
+    DnsLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, SubnetLayout, Verdict,
+    VmLayout, VmShape,
+};
 pub use observation::{
     Driver, Failure, HeartbeatSight, NetworkSight, Observation, ProbeSight, ProjectSight,
     ResolvedName, VmSight,
 };
+pub use project::{Attachment, Project};
+pub use report::{BackendReport, Condition, InstanceReport, Report, VmReport, Waiting};

@@ -33,6 +33,10 @@ pub struct Observation {
     pub dns_serial: Option<u32>,
     /// Effects whose last attempt failed, by the effect's key, with the error in words.
     pub failures: BTreeMap<String, Failure>,
+    /// Keys of effects that are under way: what they work on may appear at any moment.
+    pub in_flight: BTreeSet<String>,
+    /// Why no VM can be made at present, in words, where that is so.
+    pub compute_trouble: Option<String>,
 }
 
 /// What is seen of one VM from its host.

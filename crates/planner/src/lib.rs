@@ -1,1 +1,58 @@
-//! The controller's pure decisions.
+//! The controller's pure decisions: from what was asked, what was decided and what is seen, to what is
+//! decided next, and from there to the steps that make the world match.
+//!
+//! ```text
+//!  Intent ─┐
+//!  Layout ─┼─▶ plan ─▶ Layout', Report        (Layout' is stored before anything is done)
+//!  Sight ──┘
+//!  Layout', Sight ─▶ diff ─▶ Effects          (each idempotent; the next round is the retry)
+//! ```
+//!
+//! Nothing here reads a clock, waits, or has an effect. The same arguments give the same answer.
+
+mod addresses;
+mod diff;
+mod networks;
+mod placement;
+mod report;
+mod settings;
+mod traffic;
+mod verdict;
+mod zone;
+
+pub use diff::diff;
+pub use settings::{Settings, Windows};
+
+use model::{Intent, Layout, Observation, Report, Timestamp};
+
+/// Everything that a plan rests on.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What the operator set.
+    pub settings: &'a Settings,
+    /// What users asked for.
+    pub intent: &'a Intent,
+    /// What is seen of the world. Must be complete: what it does not show does not exist.
+    pub observed: &'a Observation,
+    /// The host's clock.
+    pub now: Timestamp,
+}
+
+/// Decides what comes after `layout`.
+///
+/// Returns the next layout, equal to the given one when there is nothing to decide, and an account of
+/// how each instance stands. A plan is a fixed point when the world stands still: planning again from
+/// its result with the same inputs gives the same layout.
+#[must_use]
+pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
+    let mut next = layout.clone();
+    verdict::judge_vms(inputs, &mut next);
+    placement::forget_vms_that_are_gone(inputs, &mut next);
+    networks::plan_subnets(inputs, &mut next);
+    traffic::plan_configs(inputs, &mut next);
+    placement::plan_vms(inputs, &mut next);
+    networks::drop_unused_subnets(inputs, &mut next);
+    zone::plan_zone(inputs, &mut next);
+    let report = report::account(inputs, &next);
+    (next, report)
+}

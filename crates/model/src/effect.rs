@@ -1,0 +1,104 @@
+//! What is to be done in the world so that it matches the layout.
+
+use crate::{BalancerConfig, InstanceId, ProjectId, SubnetId, VmId, VmLayout};
+
+/// One step. Each may be tried any number of times; the next round is the retry.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A project's namespace.
+    EnsureProject {
+        /// The project.
+        project: ProjectId,
+    },
+    /// A subnet's bridge, and its project's namespace around it.
+    EnsureSubnet {
+        /// The project.
+        project: ProjectId,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// A host interface, attached to a subnet.
+    EnsurePort {
+        /// The project.
+        project: ProjectId,
+        /// The subnet.
+        subnet: SubnetId,
+        /// The interface's name.
+        interface: String,
+    },
+    /// A VM with its NICs.
+    EnsureVm {
+        /// The project.
+        project: ProjectId,
+        /// The instance that it serves.
+        instance: InstanceId,
+        /// The VM.
+        vm: VmId,
+        /// What was decided about it.
+        layout: Box<VmLayout>,
+    },
+    /// A configuration, sent to a VM until it runs it.
+    PushConfig {
+        /// The VM.
+        vm: VmId,
+        /// What it is to run.
+        config: Box<BalancerConfig>,
+    },
+    /// A VM that is to go, with all that belongs to it.
+    RemoveVm {
+        /// The VM.
+        vm: VmId,
+    },
+    /// A host interface, given back to the host.
+    RemovePort {
+        /// The project.
+        project: ProjectId,
+        /// The subnet.
+        subnet: SubnetId,
+        /// The interface's name.
+        interface: String,
+    },
+    /// A bridge without ports.
+    RemoveSubnet {
+        /// The project.
+        project: ProjectId,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// A namespace without subnets.
+    RemoveProject {
+        /// The project.
+        project: ProjectId,
+    },
+}
+
+impl Effect {
+    /// What the effect works on. Two effects with one key never run at the same time.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::EnsureSubnet { project, subnet } | Self::RemoveSubnet { project, subnet } => {
+                format!("project/{project}/subnet/{subnet}")
+            }
+            Self::EnsurePort {
+                project, interface, ..
+            }
+            | Self::RemovePort {
+                project, interface, ..
+            } => {
+                format!("project/{project}/port/{interface}")
+            }
+            Self::EnsureVm { vm, .. } | Self::RemoveVm { vm } => vm_key(*vm),
+            Self::PushConfig { vm, .. } => format!("vm/{vm}/config"),
+            Self::EnsureProject { project } | Self::RemoveProject { project } => {
+                format!("project/{project}")
+            }
+        }
+    }
+}
+
+/// The key of the effects that make and remove a VM.
+#[must_use]
+pub fn vm_key(vm: VmId) -> String {
+    format!("vm/{vm}")
+}

@@ -1,0 +1,145 @@
+//! What was decided, written before anything is done about it. Only the controller writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{BalancerConfig, BootNic, Driver, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
+
+/// Every decision that stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// Instances that have something in the world, deleted ones until all of it is gone.
+    pub instances: BTreeMap<InstanceId, InstanceLayout>,
+    /// Projects that have a namespace.
+    pub networks: BTreeMap<ProjectId, NetworkLayout>,
+    /// What DNS says.
+    pub dns: DnsLayout,
+    /// What is handed out once only.
+    pub ledger: Ledger,
+}
+
+/// One instance's VMs and what they are to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceLayout {
+    /// The project whose network the VMs are in.
+    pub project: ProjectId,
+    /// What every VM of the instance is to run. Its generation rises with each change, also when only
+    /// a host name's addresses changed.
+    pub config: BalancerConfig,
+    /// The last good answer for each host name among the backends.
+    pub resolved: BTreeMap<String, Vec<Ipv4Addr>>,
+    /// The VMs, those that are leaving included.
+    pub vms: BTreeMap<VmId, VmLayout>,
+    /// When VMs of the instance were last found down, oldest first; a bounded memory, so that an
+    /// instance whose VMs die one after the other is given new ones ever more slowly.
+    pub downs: Vec<Timestamp>,
+}
+
+/// One VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VmLayout {
+    /// How it is run.
+    pub driver: Driver,
+    /// How large it is.
+    pub shape: VmShape,
+    /// The subnet of its tenant NIC.
+    pub subnet: SubnetId,
+    /// The NIC that clients reach.
+    pub front: BootNic,
+    /// The NIC that reaches the backends.
+    pub tenant: BootNic,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// The verdict over it.
+    pub verdict: Verdict,
+    /// When the verdict last changed.
+    pub since: Timestamp,
+    /// What the verdict rests on, in words.
+    pub evidence: String,
+    /// Set when it is to go, never unset.
+    pub leaving: Option<Leaving>,
+}
+
+impl VmLayout {
+    /// Whether clients may be sent to it.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.leaving.is_none() && matches!(self.verdict, Verdict::Serving | Verdict::Suspect)
+    }
+}
+
+/// A VM's size. The names are those of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmShape {
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// GiB of a sparse disk; 0 for none.
+    pub disk_size: u32,
+    /// MiB of memory.
+    pub memory_mib: u32,
+}
+
+/// What the controller holds a VM to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was decided and does not serve yet.
+    Starting,
+    /// It runs a configuration and its hot path answers.
+    Serving,
+    /// It serves, but one of the signs is missing. Reported, never replaced.
+    Suspect,
+    /// It is dead. Final: a VM that is down is replaced.
+    Down,
+}
+
+/// Why and since when a VM is to go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// When it was decided.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub reason: String,
+    /// The first zone generation without it; it is removed only after that is published.
+    pub dns_serial: u32,
+}
+
+/// A project's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkLayout {
+    /// The subnets in it.
+    pub subnets: BTreeMap<SubnetId, SubnetLayout>,
+}
+
+/// One bridge in a project's namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubnetLayout {
+    /// The range that its machines have addresses in.
+    pub cidr: Ipv4Net,
+    /// Host interfaces that are attached to it.
+    pub ports: BTreeSet<String>,
+}
+
+/// One generation of the zone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DnsLayout {
+    /// Rises with each change of the records.
+    pub serial: u32,
+    /// The addresses of each name. Names are relative to the zone: `web.johns-project`.
+    pub records: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+}
+
+/// Identities and addresses that must not be handed out twice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The last VM's identity.
+    pub last_vm: VmId,
+    /// The last subnet's identity.
+    pub last_subnet: SubnetId,
+    /// Front addresses of VMs that are gone, with the time from which they may be used again.
+    pub resting: BTreeMap<Ipv4Addr, Timestamp>,
+}
