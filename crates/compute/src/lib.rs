@@ -1,1 +1,37 @@
-//! VMs: QEMU microVMs and namespaced processes, their image and control channel.
+//! VMs: how they are started, watched, talked to and removed.
+//!
+//! Two drivers stand behind one interface, [`Compute`]: `qemu` runs a microVM from the image that
+//! [`image`] builds, `process` runs the same balancer in a network namespace and cgroup of its own.
+//!
+//! Invariants:
+//! - A VM outlives the process that started it. It has a session of its own and logs to a file; a
+//!   later [`Compute::open`] finds it by the owner's tag on its command line and goes on with it.
+//! - The world is the truth. There are no pid files; what a VM is told to be (`vm.json` in its
+//!   directory) is written before the VM exists, and its directory goes last, so that whatever a crash
+//!   leaves behind is seen by [`Compute::observe`] and taken away by [`Compute::remove_vm`].
+//! - Nothing is decided here. Whether a VM is dead, wanted or healthy is for others to say.
+
+mod accelerator;
+mod cgroup;
+mod channel;
+mod compute;
+mod config;
+mod directory;
+mod error;
+pub mod image;
+mod launch;
+mod line;
+mod log_file;
+mod owner;
+mod pidfd;
+mod probe;
+mod process;
+mod qemu;
+mod readiness;
+mod scan;
+mod vm;
+
+pub use compute::Compute;
+pub use config::{ComputeChoice, ComputeConfig, Identity, VmShape, VmSpec};
+pub use error::ComputeError;
+pub use readiness::{Accelerator, Readiness};

@@ -27,6 +27,7 @@ pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Layout) {
                     config,
                     resolved,
                     vms,
+                    downs: Vec::new(),
                 };
                 layout.instances.insert(*id, made);
             }
