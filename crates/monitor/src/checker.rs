@@ -1,0 +1,244 @@
+//! The set of VMs that are watched, each by a task of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use model::{ProbeSight, Timestamp, VmId};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::{ProbeResult, ProbeTarget, probe};
+
+/// The longest row of equal results that is counted.
+const LONGEST_STREAK: u32 = 3;
+
+/// How often VMs are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeTiming {
+    /// Between two questions to a VM that has never answered: it is starting, and somebody waits for it.
+    pub impatient: Duration,
+    /// Between two questions to a VM that has.
+    pub interval: Duration,
+    /// For an answer.
+    pub deadline: Duration,
+}
+
+impl Default for ProbeTiming {
+    fn default() -> Self {
+        Self {
+            impatient: Duration::from_millis(50),
+            interval: Duration::from_millis(500),
+            deadline: Duration::from_millis(1_000),
+        }
+    }
+}
+
+/// One vantage point from which VMs are asked. Asks for as long as it lives.
+pub struct Checker {
+    timing: ProbeTiming,
+    board: Arc<Board>,
+    watched: BTreeMap<VmId, Watched>,
+}
+
+struct Watched {
+    target: ProbeTarget,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the tasks write on.
+struct Board {
+    sights: Mutex<BTreeMap<VmId, ProbeSight>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Checker {
+    /// A checker that watches nothing yet. Must be used within a tokio runtime.
+    #[must_use]
+    pub fn new(timing: ProbeTiming) -> Self {
+        let board = Board {
+            sights: Mutex::default(),
+            changes: watch::Sender::new(0),
+        };
+        Self {
+            timing,
+            board: Arc::new(board),
+            watched: BTreeMap::new(),
+        }
+    }
+
+    /// Watches these VMs and no others. A VM that stays as it was is watched on without a break.
+    pub fn set_targets(&mut self, targets: BTreeMap<VmId, ProbeTarget>) {
+        self.watched
+            .retain(|vm, watched| targets.get(vm) == Some(&watched.target));
+        let watched = &self.watched;
+        self.board.lock().retain(|vm, _| watched.contains_key(vm));
+        for (vm, target) in targets {
+            let (timing, board) = (self.timing, &self.board);
+            self.watched.entry(vm).or_insert_with(|| {
+                let task = tokio::spawn(watch_vm(vm, target, timing, Arc::clone(board)));
+                Watched { target, task }
+            });
+        }
+    }
+
+    /// What each VM that was asked at least once answered.
+    #[must_use]
+    pub fn sights(&self) -> BTreeMap<VmId, ProbeSight> {
+        let mut sights = self.board.lock().clone();
+        // A task that was aborted a moment ago may have written its last result since.
+        sights.retain(|vm, _| self.watched.contains_key(vm));
+        sights
+    }
+
+    /// Changes whenever [`Self::sights`] does.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.board.changes.subscribe()
+    }
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, ProbeSight>> {
+        // The map is whole between any two statements, so a panic elsewhere leaves nothing half-done.
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, vm: VmId, result: ProbeResult, now: Timestamp) {
+        let mut sights = self.lock();
+        let next = follow(sights.get(&vm), result, now);
+        if sights.get(&vm) != Some(&next) {
+            sights.insert(vm, next);
+            drop(sights);
+            self.changes
+                .send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
+    }
+}
+
+/// What is known after one more result.
+fn follow(known: Option<&ProbeSight>, result: ProbeResult, now: Timestamp) -> ProbeSight {
+    let ProbeResult { answered, evidence } = result;
+    match known {
+        Some(known) if known.answered == answered => {
+            let streak = known.streak.saturating_add(1).min(LONGEST_STREAK);
+            ProbeSight {
+                answered,
+                since: known.since,
+                streak,
+                evidence,
+            }
+        }
+        _ => ProbeSight {
+            answered,
+            since: now,
+            streak: 1,
+            evidence,
+        },
+    }
+}
+
+async fn watch_vm(vm: VmId, target: ProbeTarget, timing: ProbeTiming, board: Arc<Board>) {
+    let mut has_answered = false;
+    loop {
+        let result = probe(target, timing.deadline).await;
+        has_answered |= result.answered;
+        board.note(vm, result, wall_clock());
+        sleep(if has_answered {
+            timing.interval
+        } else {
+            timing.impatient
+        })
+        .await;
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use model::TrafficType;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn result(answered: bool) -> ProbeResult {
+        ProbeResult {
+            answered,
+            evidence: answered.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_streak_begins_anew_with_each_change_of_mind_and_is_bounded() {
+        let mut sight: Option<ProbeSight> = None;
+        let mut seen = Vec::new();
+        for (at, answered) in [true, true, false, false, false, false, true]
+            .into_iter()
+            .enumerate()
+        {
+            let next = follow(sight.as_ref(), result(answered), Timestamp(at as u64));
+            seen.push((next.answered, next.since.0, next.streak));
+            sight = Some(next);
+        }
+        let expected = [
+            (true, 0, 1),
+            (true, 0, 2),
+            (false, 2, 1),
+            (false, 2, 2),
+            (false, 2, 3),
+            (false, 2, 3),
+            (true, 6, 1),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_vm_is_watched_from_when_it_is_registered_until_it_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let SocketAddr::V4(bound) = listener.local_addr().unwrap() else {
+            panic!("not IPv4")
+        };
+        let target = ProbeTarget {
+            address: *bound.ip(),
+            port: bound.port(),
+            traffic: TrafficType::Tcp,
+        };
+        let nobody = ProbeTarget {
+            address: Ipv4Addr::LOCALHOST,
+            port: 1,
+            traffic: TrafficType::Tcp,
+        };
+        let mut checker = Checker::new(ProbeTiming::default());
+        let mut changes = checker.changes();
+        checker.set_targets([(VmId(1), target), (VmId(2), nobody)].into());
+        let expected: BTreeMap<VmId, bool> = [(VmId(1), true), (VmId(2), false)].into();
+        loop {
+            let seen: BTreeMap<_, _> = checker
+                .sights()
+                .into_iter()
+                .map(|(vm, sight)| (vm, sight.answered))
+                .collect();
+            if seen == expected {
+                break;
+            }
+            changes.changed().await.unwrap();
+        }
+        checker.set_targets([(VmId(1), target)].into());
+        assert!(!checker.sights().contains_key(&VmId(2)));
+    }
+}

@@ -1,0 +1,203 @@
+//! One question to one VM.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use model::TrafficType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Bytes of an answer that are looked at: a status line fits.
+const ANSWER_BYTES: usize = 512;
+
+/// Where and how to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// The VM's front address.
+    pub address: Ipv4Addr,
+    /// The port that clients use.
+    pub port: u16,
+    /// HTTP is asked a question, TCP for a connection.
+    pub traffic: TrafficType,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeResult {
+    /// Whether the VM answered.
+    pub answered: bool,
+    /// The result in words. It names no duration, so that two equal results are equal.
+    pub evidence: String,
+}
+
+/// Asks once.
+///
+/// Over HTTP the question is `OPTIONS *` with `Max-Forwards: 0`, which a proxy answers itself and hands
+/// to no backend (RFC 9110, section 7.6.2), so any well-formed status line proves that the hot path
+/// runs. Over TCP the accepted connection is the proof; it is reset at once.
+pub async fn probe(target: ProbeTarget, deadline: Duration) -> ProbeResult {
+    match timeout(deadline, ask(target)).await {
+        Err(_) => failed(format!("no answer within {} ms", deadline.as_millis())),
+        Ok(Err(error)) => failed(describe(&error)),
+        Ok(Ok(evidence)) => ProbeResult {
+            answered: true,
+            evidence,
+        },
+    }
+}
+
+async fn ask(target: ProbeTarget) -> io::Result<String> {
+    let address = SocketAddrV4::new(target.address, target.port);
+    let mut stream = TcpStream::connect(address).await?;
+    match target.traffic {
+        TrafficType::Tcp => {
+            // A reset spares both sides the wait for a goodbye.
+            stream.set_zero_linger()?;
+            Ok("accepted a connection".into())
+        }
+        TrafficType::Http => ask_http(&mut stream, address).await,
+    }
+}
+
+async fn ask_http(stream: &mut TcpStream, address: SocketAddrV4) -> io::Result<String> {
+    let question = format!(
+        "OPTIONS * HTTP/1.1\r\nHost: {address}\r\nMax-Forwards: 0\r\n\
+         User-Agent: evenkeel-checker\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(question.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    while answer.len() < ANSWER_BYTES && !answer.contains(&b'\n') {
+        let read = stream
+            .take(ANSWER_BYTES as u64)
+            .read_buf(&mut answer)
+            .await?;
+        if read == 0 {
+            break;
+        }
+    }
+    match read_status(&answer) {
+        Some(status) => Ok(format!("answered with status {status}")),
+        None if answer.is_empty() => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it does not speak HTTP",
+        )),
+    }
+}
+
+/// The status of an HTTP/1.x status line.
+fn read_status(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line).ok()?.strip_prefix("HTTP/1.")?;
+    line.split(' ').nth(1)?.trim_end().parse().ok()
+}
+
+fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::HostUnreachable => "host unreachable".into(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
+        io::ErrorKind::UnexpectedEof => "connection closed without an answer".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn failed(evidence: String) -> ProbeResult {
+    ProbeResult {
+        answered: false,
+        evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+    use std::time::Instant;
+    use tokio::net::TcpListener;
+
+    const DEADLINE: Duration = Duration::from_secs(5);
+
+    async fn listener() -> (TcpListener, ProbeTarget) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let SocketAddr::V4(bound) = listener.local_addr().unwrap() else {
+            panic!("not IPv4")
+        };
+        let target = ProbeTarget {
+            address: *bound.ip(),
+            port: bound.port(),
+            traffic: TrafficType::Http,
+        };
+        (listener, target)
+    }
+
+    /// Answers one connection with `answer` after it has read a whole request head, which it returns.
+    async fn answer_once(listener: TcpListener, answer: &'static [u8]) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn any_status_is_an_answer_and_the_question_goes_no_further_than_the_proxy() {
+        for (answer, status) in [
+            (&b"HTTP/1.1 200 OK\r\n\r\n"[..], 200),
+            (b"HTTP/1.0 503 Service Unavailable\r\n\r\n", 503),
+        ] {
+            let (listener, target) = listener().await;
+            let (result, head) =
+                tokio::join!(probe(target, DEADLINE), answer_once(listener, answer));
+            assert_eq!(result.evidence, format!("answered with status {status}"));
+            assert!(result.answered);
+            assert!(head.starts_with("OPTIONS * HTTP/1.1\r\n"), "{head}");
+            assert!(head.contains("Max-Forwards: 0\r\n"), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_is_no_answer() {
+        for (answer, evidence) in [
+            (&b""[..], "connection closed without an answer"),
+            (b"SSH-2.0-nothing\r\n", "it does not speak HTTP"),
+            (b"HTTP/1.1 abc\r\n", "it does not speak HTTP"),
+        ] {
+            let (listener, target) = listener().await;
+            let (result, _) = tokio::join!(probe(target, DEADLINE), answer_once(listener, answer));
+            assert_eq!(result, failed(evidence.into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused_in_words() {
+        let (listener, target) = listener().await;
+        drop(listener);
+        assert_eq!(
+            probe(target, DEADLINE).await,
+            failed("connection refused".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_the_deadline() {
+        let (_listener, target) = listener().await;
+        let began = Instant::now();
+        let result = probe(target, Duration::from_millis(50)).await;
+        assert_eq!(result, failed("no answer within 50 ms".into()));
+        assert!(began.elapsed() >= Duration::from_millis(50));
+    }
+
+    #[tokio::test]
+    async fn over_tcp_an_accepted_connection_is_an_answer() {
+        let (_listener, target) = listener().await;
+        let target = ProbeTarget {
+            traffic: TrafficType::Tcp,
+            ..target
+        };
+        assert!(probe(target, DEADLINE).await.answered);
+    }
+}
