@@ -15,13 +15,11 @@
 //! zones, it signs nothing, and it resolves nothing for others.
 
 mod answer;
-mod label;
 mod resolver;
 mod serial;
 mod server;
 mod zone;
 
-pub use label::{MAX_LABEL_LENGTH, NoLabel, label, label_with_id};
 pub use resolver::{
     HostFiles, HostResolver, Lookup, NameWatch, Resolution, ResolveError, ResolvedAddresses,
 };
