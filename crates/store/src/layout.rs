@@ -1,0 +1,210 @@
+//! The layout, kept a key for each instance and network, so that a change writes only what changed.
+//!
+//! Every write also raises the guard key and holds to its revision: of two controllers that decide at
+//! the same time, one learns that the layout is no longer the one it decided from.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use model::{DnsLayout, InstanceLayout, Layout, Ledger, NetworkLayout};
+use serde::Serialize;
+
+use crate::{Outcome, Revision, Store, StoreError, Transaction};
+
+/// Everything about the layout is kept under this prefix.
+pub const LAYOUT_PREFIX: &str = "layout/";
+/// What DNS is to say: a [`DnsLayout`].
+pub const DNS_LAYOUT_KEY: &str = "layout/dns";
+
+const GUARD_KEY: &str = "layout/guard";
+const LEDGER_KEY: &str = "layout/ledger";
+const INSTANCE_PREFIX: &str = "layout/instance/";
+const NETWORK_PREFIX: &str = "layout/network/";
+
+/// A layout and the state of the store that it was read from or written at.
+#[derive(Clone, Debug, Default)]
+pub struct StoredLayout {
+    /// The layout.
+    pub layout: Layout,
+    guard: Option<Revision>,
+}
+
+/// What came of writing a layout.
+#[derive(Debug)]
+pub enum Written {
+    /// It stands.
+    Stands(StoredLayout),
+    /// Another controller wrote one meanwhile: read that and decide again.
+    Overtaken,
+}
+
+/// Reads the layout; an empty one from a store that has none.
+///
+/// # Errors
+/// [`StoreError`], also when a value is not of this program's form.
+pub fn read_layout(store: &Store) -> Result<StoredLayout, StoreError> {
+    // A layout that is written while it is read shows in the guard; the next reading is whole.
+    loop {
+        let before = guard(store)?;
+        let layout = Layout {
+            instances: read_map::<_, InstanceLayout>(store, INSTANCE_PREFIX)?,
+            networks: read_map::<_, NetworkLayout>(store, NETWORK_PREFIX)?,
+            dns: read_one::<DnsLayout>(store, DNS_LAYOUT_KEY)?,
+            ledger: read_one::<Ledger>(store, LEDGER_KEY)?,
+        };
+        if guard(store)? == before {
+            return Ok(StoredLayout {
+                layout,
+                guard: before,
+            });
+        }
+    }
+}
+
+/// Reads what DNS is to say.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_dns_layout(store: &Store) -> Result<DnsLayout, StoreError> {
+    read_one(store, DNS_LAYOUT_KEY)
+}
+
+/// Writes what differs between `current` and `next`, in one transaction.
+///
+/// # Errors
+/// [`StoreError`]; then nothing is written.
+pub fn write_layout(
+    store: &Store,
+    current: &StoredLayout,
+    next: Layout,
+) -> Result<Written, StoreError> {
+    let known = &current.layout;
+    let mut transaction = match current.guard {
+        None => Transaction::new().when_absent(GUARD_KEY),
+        Some(revision) => Transaction::new().when_modified(GUARD_KEY, revision),
+    };
+    transaction = transaction.put(GUARD_KEY, "");
+    transaction = put_changes(
+        transaction,
+        INSTANCE_PREFIX,
+        &known.instances,
+        &next.instances,
+    )?;
+    transaction = put_changes(transaction, NETWORK_PREFIX, &known.networks, &next.networks)?;
+    if next.dns != known.dns {
+        transaction = transaction.put_json(DNS_LAYOUT_KEY, &next.dns)?;
+    }
+    if next.ledger != known.ledger {
+        transaction = transaction.put_json(LEDGER_KEY, &next.ledger)?;
+    }
+    Ok(match store.commit(transaction)? {
+        Outcome::Applied(revision) => Written::Stands(StoredLayout {
+            layout: next,
+            guard: Some(revision),
+        }),
+        Outcome::Conflict { .. } => Written::Overtaken,
+    })
+}
+
+fn put_changes<K: Ord + Display, V: PartialEq + Serialize>(
+    mut transaction: Transaction,
+    prefix: &str,
+    known: &BTreeMap<K, V>,
+    next: &BTreeMap<K, V>,
+) -> Result<Transaction, StoreError> {
+    for (id, value) in next
+        .iter()
+        .filter(|(id, value)| known.get(id) != Some(value))
+    {
+        transaction = transaction.put_json(format!("{prefix}{id}"), value)?;
+    }
+    for id in known.keys().filter(|id| !next.contains_key(id)) {
+        transaction = transaction.delete(format!("{prefix}{id}"));
+    }
+    Ok(transaction)
+}
+
+fn guard(store: &Store) -> Result<Option<Revision>, StoreError> {
+    Ok(store.get(GUARD_KEY)?.map(|entry| entry.modified))
+}
+
+fn read_one<T: serde::de::DeserializeOwned + Default>(
+    store: &Store,
+    key: &str,
+) -> Result<T, StoreError> {
+    Ok(store
+        .get_json(key)?
+        .map(|entry| entry.value)
+        .unwrap_or_default())
+}
+
+fn read_map<K: Ord + std::str::FromStr, T: serde::de::DeserializeOwned>(
+    store: &Store,
+    prefix: &str,
+) -> Result<BTreeMap<K, T>, StoreError> {
+    let (_, entries) = store.range_json::<T>(prefix)?;
+    let parse = |key: &str| key.strip_prefix(prefix)?.parse().ok();
+    // A key that names no id was not written by this program and says nothing about the layout.
+    Ok(entries
+        .into_iter()
+        .filter_map(|entry| Some((parse(&entry.key)?, entry.value)))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{NetworkLayout, ProjectId, VmId};
+
+    use super::*;
+
+    fn with_networks(ids: &[u64]) -> Layout {
+        let networks = ids
+            .iter()
+            .map(|id| (ProjectId(*id), NetworkLayout::default()))
+            .collect();
+        let ledger = Ledger {
+            last_vm: VmId(ids.len() as u64),
+            ..Ledger::default()
+        };
+        Layout {
+            networks,
+            ledger,
+            ..Layout::default()
+        }
+    }
+
+    fn write(store: &Store, current: &StoredLayout, next: Layout) -> StoredLayout {
+        match write_layout(store, current, next).unwrap() {
+            Written::Stands(stored) => stored,
+            Written::Overtaken => panic!("overtaken"),
+        }
+    }
+
+    #[test]
+    fn a_layout_is_read_as_it_was_written_and_what_left_it_is_gone() {
+        let store = Store::in_memory();
+        let empty = read_layout(&store).unwrap();
+        assert_eq!(empty.layout, Layout::default());
+        let two = write(&store, &empty, with_networks(&[1, 2]));
+        assert_eq!(read_layout(&store).unwrap().layout, two.layout);
+        write(&store, &two, with_networks(&[2]));
+        assert_eq!(read_layout(&store).unwrap().layout, with_networks(&[2]));
+    }
+
+    #[test]
+    fn of_two_controllers_that_decide_at_the_same_time_one_is_told() {
+        let store = Store::in_memory();
+        let (one, other) = (read_layout(&store).unwrap(), read_layout(&store).unwrap());
+        let one = write(&store, &one, with_networks(&[1]));
+        assert!(matches!(
+            write_layout(&store, &other, with_networks(&[9])),
+            Ok(Written::Overtaken)
+        ));
+        assert_eq!(read_layout(&store).unwrap().layout, with_networks(&[1]));
+        write(&store, &one, with_networks(&[1, 2]));
+        assert!(matches!(
+            write_layout(&store, &one, with_networks(&[9])),
+            Ok(Written::Overtaken)
+        ));
+    }
+}

@@ -1,0 +1,69 @@
+//! Where what is seen and reported is kept: the keys of the status store, which roles share.
+//!
+//! ```text
+//! report/instance/<id>   InstanceReport          by the controller
+//! report/troubles        Vec<String>             by the controller, for the whole installation
+//! sight/<checker>        BTreeMap<VmId, ProbeSight>, under a lease, by each checker
+//! dns/serial             u32                     by the DNS role: the generation that it publishes
+//! trouble/<role>         String                  by a role that cannot do its work
+//! role/<name>            {"pid"}, under a lease, by each role that is alive
+//! ```
+
+use model::InstanceId;
+
+use crate::{Store, StoreError, Transaction};
+
+/// Everything that the controller reports.
+pub const REPORT_PREFIX: &str = "report/";
+/// The accounts of instances.
+pub const INSTANCE_REPORT_PREFIX: &str = "report/instance/";
+/// What keeps the whole installation from its work.
+pub const TROUBLES_KEY: &str = "report/troubles";
+/// What checkers saw.
+pub const SIGHT_PREFIX: &str = "sight/";
+/// The zone generation that is published.
+pub const DNS_SERIAL_KEY: &str = "dns/serial";
+/// The roles that are alive.
+pub const ROLE_PREFIX: &str = "role/";
+
+const TROUBLE_PREFIX: &str = "trouble/";
+
+/// Where an instance's account is.
+#[must_use]
+pub fn report_key(id: InstanceId) -> String {
+    format!("{INSTANCE_REPORT_PREFIX}{id}")
+}
+
+/// Where a checker tells what it saw.
+#[must_use]
+pub fn sight_key(checker: &str) -> String {
+    format!("{SIGHT_PREFIX}{checker}")
+}
+
+/// Where a role says that it is alive.
+#[must_use]
+pub fn role_key(role: &str) -> String {
+    format!("{ROLE_PREFIX}{role}")
+}
+
+/// Says, or with `None` ceases to say, what keeps a role from its work.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn put_trouble(status: &Store, role: &str, words: Option<&str>) -> Result<(), StoreError> {
+    let key = format!("{TROUBLE_PREFIX}{role}");
+    let transaction = match words {
+        Some(words) => Transaction::new().put_json(key, words)?,
+        None => Transaction::new().delete(key),
+    };
+    status.commit(transaction).map(|_| ())
+}
+
+/// What roles say that keeps them from their work, in the roles' order.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn troubles(status: &Store) -> Result<Vec<String>, StoreError> {
+    let (_, entries) = status.range_json::<String>(TROUBLE_PREFIX)?;
+    Ok(entries.into_iter().map(|entry| entry.value).collect())
+}
