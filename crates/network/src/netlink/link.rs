@@ -1,0 +1,59 @@
+//! What a link shows of itself.
+
+use model::Mac;
+use rtnetlink::packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+
+/// One link as the kernel shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// The bridge (or bond) that it is a port of.
+    pub(crate) master: Option<u32>,
+    /// For a veth, its peer's index in the peer's namespace.
+    pub(crate) peer: Option<u32>,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) is_bridge: bool,
+    pub(crate) is_loopback: bool,
+    /// A bridge's port that passes frames.
+    pub(crate) is_forwarding: bool,
+}
+
+impl Link {
+    pub(super) fn read(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            master: None,
+            peer: None,
+            mac: None,
+            is_bridge: false,
+            is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+            is_forwarding: false,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Controller(index) => link.master = Some(*index),
+                LinkAttribute::Link(index) => link.peer = Some(*index),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = bytes.as_slice().try_into().ok().map(Mac)
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                    link.is_forwarding = infos.iter().any(is_forwarding);
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+fn is_forwarding(info: &LinkInfo) -> bool {
+    let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
+    matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(data)) if data.contains(&forwarding))
+}
