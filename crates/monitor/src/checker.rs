@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::{ProbeSight, Timestamp, VmId};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{ProbeResult, ProbeTarget, probe};
 
 /// The longest row of equal results that is counted.
 const LONGEST_STREAK: u32 = 3;
+
+/// Questions to one VM that are open at a time.
+const MOST_QUESTIONS: usize = 32;
 
 /// How often VMs are asked.
 #[derive(Clone, Copy, Debug)]
@@ -145,18 +148,34 @@ fn follow(known: Option<&ProbeSight>, result: ProbeResult, now: Timestamp) -> Pr
     }
 }
 
+/// Asks one VM for as long as it is watched.
 async fn watch_vm(vm: VmId, target: ProbeTarget, timing: ProbeTiming, board: Arc<Board>) {
-    let mut has_answered = false;
+    await_first_answer(vm, target, timing, &board).await;
     loop {
-        let result = probe(target, timing.deadline).await;
-        has_answered |= result.answered;
-        board.note(vm, result, wall_clock());
-        sleep(if has_answered {
-            timing.interval
-        } else {
-            timing.impatient
-        })
-        .await;
+        sleep(timing.interval).await;
+        board.note(vm, probe(target, timing.deadline).await, wall_clock());
+    }
+}
+
+/// Asks a VM that starts again and again without waiting for the answer before: a question that comes
+/// before the VM can hear it is lost, and TCP would repeat it only after a second.
+async fn await_first_answer(vm: VmId, target: ProbeTarget, timing: ProbeTiming, board: &Board) {
+    let mut questions = JoinSet::new();
+    let mut tick = interval(timing.impatient);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick(), if questions.len() < MOST_QUESTIONS => {
+                questions.spawn(probe(target, timing.deadline));
+            }
+            Some(Ok(result)) = questions.join_next() => {
+                let answered = result.answered;
+                board.note(vm, result, wall_clock());
+                if answered {
+                    return;
+                }
+            }
+        }
     }
 }
 
