@@ -1,0 +1,64 @@
+# The developer's commands. `make` alone lists them.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash -euo pipefail
+TOOLS := target/tools/bin
+STATIC := x86_64-unknown-linux-gnu
+BALANCER := target/$(STATIC)/release/evenkeel-balancer
+IMAGE := target/image
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: setup
+setup: ## install what is missing for building and the demo
+	@scripts/setup
+
+.PHONY: build
+build: setup ## the programs, as they are installed: target/release/evenkeel and evenkeel-balancer
+	@cargo build --release --locked --package evenkeel
+	@RUSTFLAGS="-C target-feature=+crt-static" \
+	  cargo build --release --locked --package balancer --target $(STATIC)
+	@install -m 755 $(BALANCER) target/release/evenkeel-balancer
+
+.PHONY: image
+image: build ## the VM image: target/image
+	@target/release/evenkeel image build --balancer $(BALANCER) --output $(IMAGE)
+
+.PHONY: demo
+demo: image ## a load balancer in front of three servers, in a network of its own (ONCE=1: check and exit)
+	@scripts/demo
+
+.PHONY: test
+test: checks-setup ## every check: format, lints, unit, property and end-to-end tests
+	@$(MAKE) format-check lint
+	@$(MAKE) image
+	@scripts/test
+
+.PHONY: checks-setup
+checks-setup:
+	@scripts/setup checks
+
+.PHONY: format
+format: ## rewrite the sources in the usual form
+	@cargo fmt --all
+
+.PHONY: format-check
+format-check:
+	@cargo fmt --all --check
+
+.PHONY: lint
+lint: checks-setup ## clippy with warnings denied, and licences and sources of dependencies
+	@cargo clippy --workspace --all-targets --locked -- --deny warnings
+	@$(TOOLS)/cargo-deny --locked --offline check licenses bans sources 2>&1 | tail -n 3
+
+.PHONY: bench
+bench: image ## time from request to first answer, side by side by driver
+	@EVENKEEL_PROGRAM=$(CURDIR)/target/release/evenkeel \
+	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
+	  cargo run --quiet --locked --package bench --bin bench-create -- 10 bench/results/create.json
+
+.PHONY: clean
+clean: ## remove what was built
+	@cargo clean

@@ -1,0 +1,271 @@
+//! An instance as people look at it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::age::ago;
+use super::paint::{Tone, plain};
+use super::table::{Cell, Table, render_facts, render_heading};
+use super::{Style, Waiting, brief, counted, listed, render_waiting};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Instance {
+    name: String,
+    id: u64,
+    url: String,
+    project: String,
+    user: String,
+    traffic_type: String,
+    port: u16,
+    subnet: String,
+    backend: Backend,
+    created_at: String,
+    condition: String,
+    addresses: Vec<String>,
+    vms: Vec<Vm>,
+    backends: Vec<Entity>,
+    waiting_for: Vec<Waiting>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Backend {
+    health_check: HealthCheck,
+    auto_scaling: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct HealthCheck {
+    protocol: String,
+    port: Option<u16>,
+    request_path: String,
+    criteria: Criteria,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Criteria {
+    interval: Value,
+    timeout: Value,
+    health_threshold: u32,
+    unhealth_threshold: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Vm {
+    id: u64,
+    state: String,
+    since: String,
+    evidence: String,
+    leaving: Option<String>,
+    driver: String,
+    accelerator: Option<String>,
+    pid: Option<u32>,
+    address: String,
+    requests: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Entity {
+    entity: String,
+    address: Option<String>,
+    weight: u16,
+    health: String,
+    since: Option<String>,
+    last_check: String,
+    requests: u64,
+}
+
+/// One instance, whole.
+///
+/// # Errors
+/// When `info` is of another shape.
+pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Result<String> {
+    let instance = Instance::deserialize(info)?;
+    let paint = style.paint;
+    let verb = done.map_or(String::new(), |done| format!("{done} "));
+    let mut text = format!(
+        "{verb}instance {}: {}\n",
+        paint.tint(Tone::Title, &plain(&instance.name)),
+        paint.tint(
+            Tone::of_state(&instance.condition),
+            &plain(&instance.condition)
+        )
+    );
+    text += &render_facts(&instance.facts(style), paint);
+    text += &render_heading("VMs", paint);
+    text += &instance.render_vms(style);
+    text += &render_heading("Backends", paint);
+    text += &instance.render_backends(style);
+    if !instance.waiting_for.is_empty() {
+        text += &render_heading("Waiting for", paint);
+        text += &render_waiting(&instance.waiting_for);
+    }
+    Ok(text)
+}
+
+/// Instances in one line each.
+///
+/// # Errors
+/// When `info` is of another shape.
+pub fn render_list(info: &Value, style: Style) -> serde_json::Result<String> {
+    let briefs = listed(info, "instances")?;
+    Ok(match briefs.is_empty() {
+        true => "No instances. `evenkeel instance create --help` shows how to make one.\n".into(),
+        false => brief::table(&briefs).render(style.paint),
+    })
+}
+
+impl Instance {
+    fn facts(&self, style: Style) -> [(&'static str, String); 8] {
+        [
+            ("URL", plain(&self.url)),
+            ("Addresses", plain(&self.addresses.join(", "))),
+            (
+                "Project",
+                plain(&format!("{}, of user {}", self.project, self.user)),
+            ),
+            (
+                "Traffic",
+                plain(&format!("{} on port {}", self.traffic_type, self.port)),
+            ),
+            ("Subnet", plain(&self.subnet)),
+            ("Health check", plain(&self.backend.health_check.words())),
+            ("Auto-scaling", scaling_words(&self.backend.auto_scaling)),
+            (
+                "Created",
+                format!("{}, id {}", ago(&self.created_at, style.now), self.id),
+            ),
+        ]
+    }
+
+    fn render_vms(&self, style: Style) -> String {
+        if self.vms.is_empty() {
+            return "  none yet\n".into();
+        }
+        let columns = [
+            "ID", "STATE", "SINCE", "ADDRESS", "DRIVER", "PID", "REQUESTS", "EVIDENCE",
+        ];
+        let mut table = Table::new(&columns);
+        for vm in &self.vms {
+            table.push(vm.cells(style));
+        }
+        table.render(style.paint)
+    }
+
+    fn render_backends(&self, style: Style) -> String {
+        if self.backends.is_empty() {
+            return "  none; `evenkeel instance update NAME --add-backend ENTITY` adds one\n"
+                .into();
+        }
+        let columns = [
+            "ENTITY",
+            "HEALTH",
+            "SINCE",
+            "WEIGHT",
+            "REQUESTS",
+            "LAST CHECK",
+        ];
+        let mut table = Table::new(&columns);
+        for backend in &self.backends {
+            table.push(backend.cells(style));
+        }
+        table.render(style.paint)
+    }
+}
+
+impl Vm {
+    fn cells(&self, style: Style) -> Vec<Cell> {
+        let (state, evidence) = match &self.leaving {
+            Some(reason) => (format!("leaving, {}", self.state), reason),
+            None => (self.state.clone(), &self.evidence),
+        };
+        vec![
+            Cell::number(Some(self.id)),
+            Cell::state(&state),
+            Cell::text(ago(&self.since, style.now)),
+            Cell::text(&self.address),
+            Cell::text(self.driver_words()),
+            Cell::number(self.pid),
+            Cell::number(Some(self.requests)),
+            Cell::text(evidence),
+        ]
+    }
+
+    /// `qemu (tcg)`, `process`.
+    fn driver_words(&self) -> String {
+        match &self.accelerator {
+            Some(accelerator) if *accelerator != self.driver => {
+                format!("{} ({accelerator})", self.driver)
+            }
+            _ => self.driver.clone(),
+        }
+    }
+}
+
+impl Entity {
+    fn cells(&self, style: Style) -> Vec<Cell> {
+        let since = self
+            .since
+            .as_ref()
+            .map_or(String::new(), |since| ago(since, style.now));
+        vec![
+            Cell::text(self.words()),
+            Cell::state(&self.health),
+            Cell::text(since),
+            Cell::number(Some(self.weight)),
+            Cell::number(Some(self.requests)),
+            Cell::text(&self.last_check),
+        ]
+    }
+
+    /// As the user named it, and where that is, should the name not say so.
+    fn words(&self) -> String {
+        match &self.address {
+            Some(address) if !self.entity.contains(address.as_str()) => {
+                format!("{} at {address}", self.entity)
+            }
+            _ => self.entity.clone(),
+        }
+    }
+}
+
+impl HealthCheck {
+    fn words(&self) -> String {
+        let question = match self.protocol.as_str() {
+            "HTTP" => format!("GET {}", self.request_path),
+            protocol => format!("{protocol} connection"),
+        };
+        let port = self
+            .port
+            .map_or(String::new(), |port| format!(" on port {port}"));
+        let Criteria {
+            interval,
+            timeout,
+            health_threshold,
+            unhealth_threshold,
+        } = &self.criteria;
+        format!(
+            "{question}{port} every {interval} s, timeout {timeout} s; up after {health_threshold} good, \
+             down after {unhealth_threshold} failed"
+        )
+    }
+}
+
+fn scaling_words(scaling: &Value) -> String {
+    let bound = |name: &str| {
+        scaling
+            .get(name)
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok())
+    };
+    match (bound("min"), bound("max")) {
+        (Some(min), Some(max)) if min == max => format!("always {}", counted(min, "VM")),
+        (Some(min), Some(max)) => format!("{min} to {}", counted(max, "VM")),
+        _ => "off, 1 VM".into(),
+    }
+}

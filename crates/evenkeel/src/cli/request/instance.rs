@@ -1,0 +1,130 @@
+//! What `evenkeel instance …` asks for.
+
+use serde_json::{Value, json};
+
+use super::{Info, Request, View, base, request};
+use crate::cli::arguments::{
+    BackendEdits, Document, Entity, HealthCheckArguments, InstanceCommand, InstanceCreate,
+    InstanceUpdate,
+};
+use crate::cli::failure::Failure;
+
+const BACKEND: [&str; 1] = ["backend"];
+const HEALTH_CHECK: [&str; 2] = ["backend", "health-check"];
+const CRITERIA: [&str; 3] = ["backend", "health-check", "criteria"];
+
+pub(super) fn plan(
+    command: InstanceCommand,
+    read: impl FnOnce(&Document) -> Result<String, Failure>,
+) -> Result<Request, Failure> {
+    Ok(match command {
+        InstanceCommand::Create(create) => plan_create(*create, read)?,
+        InstanceCommand::Update(update) => plan_update(*update, read)?,
+        InstanceCommand::List(list) => request(
+            "info",
+            "instance",
+            Info::default().place(list.place),
+            View::Instances,
+        ),
+        InstanceCommand::Info(info) => {
+            let which = Info::default().existing(info.existing).place(info.place);
+            request("info", "instance", which, View::Instance)
+        }
+        InstanceCommand::Delete(delete) => {
+            let which = Info::default()
+                .existing(delete.existing)
+                .place(delete.place)
+                .waiting(delete.waiting);
+            request("delete", "instance", which, View::Deleted)
+        }
+    })
+}
+
+fn plan_create(
+    create: InstanceCreate,
+    read: impl FnOnce(&Document) -> Result<String, Failure>,
+) -> Result<Request, Failure> {
+    let info = Info::over(base(create.file.as_ref(), read)?)
+        .set("name", create.name)
+        .place(create.place)
+        .set(
+            "traffic_type",
+            create.traffic.chosen().map(|traffic| traffic.word()),
+        )
+        .set("port", create.port)
+        .set("subnet", create.subnet)
+        .set_deep(&BACKEND, "entities", list(&create.backends))?
+        .set_deep(
+            &BACKEND,
+            "auto-scaling",
+            create.scaling.auto_scaling.map(|n| n.to_json()),
+        )?
+        .waiting(create.waiting);
+    let info = check_health(info, create.health_check)?;
+    Ok(request("create", "instance", info, View::Instance))
+}
+
+fn plan_update(
+    update: InstanceUpdate,
+    read: impl FnOnce(&Document) -> Result<String, Failure>,
+) -> Result<Request, Failure> {
+    let info = Info::over(base(update.file.as_ref(), read)?)
+        .set("new-name", update.new_name)
+        .set_deep(
+            &BACKEND,
+            "auto-scaling",
+            update.scaling.auto_scaling.map(|n| n.to_json()),
+        )?;
+    let info = check_health(edit_backends(info, &update.edits)?, update.health_check)?;
+    if info == Info::default() {
+        return Err(Failure::Usage(
+            "there is nothing to change: give at least one of --new-name, --add-backend, --remove-backend, \
+             --replace-backend, --backend, --auto-scaling, a health check option, or --file"
+                .into(),
+        ));
+    }
+    let info = info
+        .existing(update.existing)
+        .place(update.place)
+        .waiting(update.waiting);
+    Ok(request("update", "instance", info, View::Instance))
+}
+
+fn edit_backends(info: Info, edits: &BackendEdits) -> Result<Info, Failure> {
+    let pairs = edits
+        .replace
+        .iter()
+        .map(|pair| json!([pair.old.to_json(), pair.new.to_json()]));
+    let pairs: Vec<_> = pairs.collect();
+    info.set_deep(&BACKEND, "entities", list(&edits.whole))?
+        .set_deep(&BACKEND, "add", list(&edits.add))?
+        .set_deep(&BACKEND, "remove", list(&edits.remove))?
+        .set_deep(&BACKEND, "replace", (!pairs.is_empty()).then_some(pairs))
+}
+
+fn check_health(info: Info, check: HealthCheckArguments) -> Result<Info, Failure> {
+    info.set_deep(
+        &HEALTH_CHECK,
+        "protocol",
+        check.health_check_protocol.map(|p| p.word()),
+    )?
+    .set_deep(&HEALTH_CHECK, "port", check.health_check_port)?
+    .set_deep(&HEALTH_CHECK, "request-path", check.health_check_path)?
+    .set_deep(
+        &CRITERIA,
+        "interval",
+        check.interval.map(|seconds| seconds.to_json()),
+    )?
+    .set_deep(
+        &CRITERIA,
+        "timeout",
+        check.timeout.map(|seconds| seconds.to_json()),
+    )?
+    .set_deep(&CRITERIA, "health-threshold", check.health_threshold)?
+    .set_deep(&CRITERIA, "unhealth-threshold", check.unhealth_threshold)
+}
+
+/// The entities, where there are any: none means that none were given.
+fn list(entities: &[Entity]) -> Option<Vec<Value>> {
+    (!entities.is_empty()).then(|| entities.iter().map(Entity::to_json).collect())
+}

@@ -1,0 +1,241 @@
+//! Carrying effects out: beside the loop, at most one at a time for each thing that they work on, with
+//! a growing pause after failures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use compute::{Compute, VmSpec};
+use model::{Effect, Failure};
+use network::{Network, VmNics};
+use tokio::task::{Id, JoinSet};
+use tracing::warn;
+
+use super::{Failures, now};
+
+/// The pause after a first failure; it doubles with each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Effects under way at a time; the others come again with the next round.
+const MOST_AT_A_TIME: usize = 32;
+/// How long effects that are under way may go on when the controller ends.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The effects that are under way, and those that failed.
+pub(super) struct Effects {
+    hands: Hands,
+    running: JoinSet<anyhow::Result<()>>,
+    keys: BTreeMap<Id, String>,
+    failed: BTreeMap<String, Failed>,
+}
+
+struct Failed {
+    failure: Failure,
+    try_again_at: Instant,
+}
+
+/// What effects are done with.
+#[derive(Clone)]
+struct Hands {
+    network: Network,
+    compute: Compute,
+    heartbeat_ms: u64,
+}
+
+impl Effects {
+    pub(super) fn new(network: Network, compute: Compute, heartbeat_ms: u64) -> Self {
+        Self {
+            hands: Hands {
+                network,
+                compute,
+                heartbeat_ms,
+            },
+            running: JoinSet::new(),
+            keys: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// Begins an effect, unless one with its key is under way or failed too short a time ago.
+    pub(super) fn begin(&mut self, effect: Effect) {
+        let key = effect.key();
+        let waits = self
+            .failed
+            .get(&key)
+            .is_some_and(|failed| failed.try_again_at > Instant::now());
+        let full = self.running.len() >= MOST_AT_A_TIME;
+        if waits || full || self.keys.values().any(|running| *running == key) {
+            return;
+        }
+        let hands = self.hands.clone();
+        let task = self
+            .running
+            .spawn(async move { hands.carry_out(effect).await });
+        self.keys.insert(task.id(), key);
+    }
+
+    /// Resolves when an effect has ended; never when none is under way.
+    pub(super) async fn ended(&mut self) {
+        match self.running.join_next_with_id().await {
+            Some(Ok((id, outcome))) => self.note(id, outcome),
+            Some(Err(panicked)) => {
+                let id = panicked.id();
+                self.note(id, Err(anyhow::Error::from(panicked)));
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What works on what at the moment.
+    pub(super) fn in_flight(&self) -> BTreeSet<String> {
+        self.keys.values().cloned().collect()
+    }
+
+    /// The effects whose last attempt failed. One that is no longer asked for is forgotten in time.
+    pub(super) fn failures(&mut self) -> Failures {
+        let forgotten = Instant::now().checked_sub(LONGEST_PAUSE * 2);
+        self.failed
+            .retain(|_, failed| forgotten.is_none_or(|then| failed.try_again_at > then));
+        self.failed
+            .iter()
+            .map(|(key, failed)| (key.clone(), failed.failure.clone()))
+            .collect()
+    }
+
+    /// Lets what is under way come to its end, within a bound.
+    pub(super) async fn finish(mut self) {
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            warn!("effects were cut short; the next controller takes them up");
+        }
+    }
+
+    fn note(&mut self, id: Id, outcome: anyhow::Result<()>) {
+        let Some(key) = self.keys.remove(&id) else {
+            return;
+        };
+        let Err(error) = outcome else {
+            self.failed.remove(&key);
+            return;
+        };
+        let message = format!("{error:#}");
+        let earlier = self.failed.remove(&key).map(|failed| failed.failure);
+        let attempts = earlier
+            .as_ref()
+            .map_or(1, |earlier| earlier.attempts.saturating_add(1));
+        if earlier
+            .as_ref()
+            .is_none_or(|earlier| earlier.message != message)
+        {
+            warn!(key, error = message, "an effect failed; it is tried again");
+        }
+        let since = earlier.map_or_else(now, |earlier| earlier.since);
+        let try_again_at = Instant::now() + pause(attempts);
+        self.failed.insert(
+            key,
+            Failed {
+                failure: Failure {
+                    message,
+                    since,
+                    attempts,
+                },
+                try_again_at,
+            },
+        );
+    }
+}
+
+/// The pause after this many failures in a row.
+fn pause(attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    FIRST_PAUSE
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_PAUSE)
+}
+
+impl Hands {
+    async fn carry_out(self, effect: Effect) -> anyhow::Result<()> {
+        let network = &self.network;
+        match effect {
+            Effect::EnsureProject { project } => network.ensure_project(project).await?,
+            Effect::EnsurePort {
+                project,
+                subnet,
+                interface,
+            } => {
+                network.ensure_subnet(project, subnet).await?;
+                network.ensure_port(project, subnet, &interface).await?;
+            }
+            Effect::EnsureVm {
+                project,
+                instance,
+                vm,
+                layout,
+            } => {
+                network
+                    .ensure_subnet(project, layout.subnet)
+                    .await
+                    .context("its network")?;
+                let spec = VmSpec {
+                    vm,
+                    hostname: format!("instance-{instance}-vm-{vm}"),
+                    driver: layout.driver,
+                    shape: compute::VmShape {
+                        vcpu: layout.shape.vcpu,
+                        disk_size_gib: layout.shape.disk_size,
+                        memory_mib: layout.shape.memory_mib,
+                    },
+                    nics: VmNics {
+                        vm,
+                        project,
+                        subnet: layout.subnet,
+                        front: layout.front,
+                        tenant: layout.tenant,
+                    },
+                    heartbeat_ms: self.heartbeat_ms,
+                };
+                self.compute.ensure_vm(&spec).await?;
+            }
+            Effect::PushConfig { vm, config } => self.compute.set_config(vm, *config),
+            Effect::RemoveVm { vm } => self.compute.remove_vm(vm).await?,
+            Effect::RemovePort {
+                project,
+                subnet,
+                interface,
+            } => {
+                network.remove_port(project, subnet, &interface).await?;
+            }
+            Effect::RemoveSubnet { project, subnet } => {
+                network.remove_subnet(project, subnet).await?
+            }
+            Effect::RemoveProject { project } => network.remove_project(project).await?,
+        }
+        Ok(())
+    }
+}
+
+/// What an effect does, for the log.
+pub(super) fn verb(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::EnsureProject { .. } => "ensure project",
+        Effect::EnsurePort { .. } => "ensure port",
+        Effect::EnsureVm { .. } => "ensure VM",
+        Effect::PushConfig { .. } => "push config",
+        Effect::RemoveVm { .. } => "remove VM",
+        Effect::RemovePort { .. } => "remove port",
+        Effect::RemoveSubnet { .. } => "remove subnet",
+        Effect::RemoveProject { .. } => "remove project",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let pauses: Vec<u128> = [1, 2, 3, 7, 100].map(|n| pause(n).as_millis()).to_vec();
+        assert_eq!(pauses, [200, 400, 800, 10_000, 10_000]);
+    }
+}

@@ -1,0 +1,258 @@
+//! The controller: one loop that makes the world match what was asked.
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────────────────────┐
+//!        ▼                                                              │
+//!     something changed (intent, sight, an effect ended), or a tick     │
+//!        │                                                              │
+//!     observe ─▶ plan ─▶ store the layout ─▶ report ─▶ diff ─▶ effects ─┘
+//! ```
+//!
+//! No step waits for an effect: effects run beside the loop, each at most once at a time for what it
+//! works on, and the next round is the retry. Nothing is done before the layout that asks for it is
+//! stored, so a controller that is killed anywhere is followed by one that knows as much.
+
+mod effects;
+mod observer;
+mod reporter;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context;
+use model::{BackendHost, Effect, Intent, Layout, Timestamp};
+use planner::{Inputs, Settings, Windows};
+use store::layout::{StoredLayout, Written, read_layout, write_layout};
+use store::{Revision, Store};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use crate::serve::{Shared, open_world};
+use effects::Effects;
+use observer::Observer;
+use reporter::Reporter;
+
+/// The longest between two rounds: silence is no event, so somebody has to look.
+const TICK: Duration = Duration::from_millis(250);
+/// After a round that failed.
+const FAILURE_PAUSE: Duration = Duration::from_millis(500);
+/// Rounds in a row without a pause: a bound on what a layout that never settles can cost.
+const MOST_ROUNDS: u32 = 8;
+
+/// The controller of one installation.
+pub(crate) struct Controller {
+    settings: Settings,
+    store: Store,
+    intent: (Revision, Intent),
+    layout: StoredLayout,
+    observer: Observer,
+    effects: Effects,
+    reporter: Reporter,
+    /// Held for as long as this process is the installation's controller.
+    _lock: std::fs::File,
+}
+
+impl Controller {
+    /// Adopts what an earlier controller left and begins to find out how VMs can be run.
+    pub(crate) async fn open(shared: &Shared) -> anyhow::Result<Self> {
+        let lock = lock(shared)?;
+        let (network, compute) = open_world(shared).await?;
+        network
+            .ensure_front()
+            .await
+            .context("cannot make the front network")?;
+        let preparing = compute.clone();
+        tokio::spawn(async move {
+            preparing.prepare().await;
+        });
+        let effects = Effects::new(
+            network.clone(),
+            compute.clone(),
+            shared.config.health.heartbeat_ms,
+        );
+        Ok(Self {
+            settings: settings(shared),
+            store: shared.store.clone(),
+            intent: store::intent::read_intent(&shared.store)?,
+            layout: read_layout(&shared.store)?,
+            observer: Observer::new(network, compute, shared.status.clone()),
+            effects,
+            reporter: Reporter::new(shared.status.clone())?,
+            _lock: lock,
+        })
+    }
+
+    /// Goes round until asked to end. VMs are left as they are.
+    pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut intents = self.store.watch(store::intent::INTENT);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(shutdown);
+        info!("the controller began");
+        loop {
+            if let Err(error) = self.rounds().await {
+                error!(
+                    error = format!("{error:#}"),
+                    "a round of the controller failed; trying again"
+                );
+                tokio::time::sleep(FAILURE_PAUSE).await;
+            }
+            tokio::select! {
+                () = &mut shutdown => break,
+                () = intents.changed() => self.read_intent()?,
+                () = self.observer.changed() => {}
+                () = self.effects.ended() => self.observer.network_may_have_changed(),
+                _ = tick.tick() => {}
+            }
+        }
+        self.effects.finish().await;
+        Ok(())
+    }
+
+    /// Rounds until the layout stands still, so that a decision that follows from another waits for no tick.
+    async fn rounds(&mut self) -> anyhow::Result<()> {
+        for _ in 0..MOST_ROUNDS {
+            if !self.round().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One round. Returns whether the layout changed.
+    async fn round(&mut self) -> anyhow::Result<bool> {
+        let mut observed = self.observer.observe().await?;
+        observed.failures = self.effects.failures();
+        observed.in_flight = self.effects.in_flight();
+        self.observer.look_up(host_names(&self.intent.1));
+        let inputs = Inputs {
+            settings: &self.settings,
+            intent: &self.intent.1,
+            observed: &observed,
+            now: now(),
+        };
+        let (next, report) = planner::plan(inputs, &self.layout.layout);
+        let changed = next != self.layout.layout;
+        log_verdicts(&self.layout.layout, &next);
+        if changed && !keep(&self.store, &mut self.layout, next)? {
+            return Ok(true);
+        }
+        self.reporter.publish(&report)?;
+        for effect in planner::diff(inputs, &self.layout.layout) {
+            log_effect(&effect);
+            self.effects.begin(effect);
+        }
+        Ok(changed)
+    }
+
+    fn read_intent(&mut self) -> anyhow::Result<()> {
+        self.intent = store::intent::read_intent(&self.store)?;
+        Ok(())
+    }
+}
+
+/// Stores a layout; `false` when another controller stored one first, which is then taken over.
+fn keep(store: &Store, standing: &mut StoredLayout, next: Layout) -> anyhow::Result<bool> {
+    match write_layout(store, standing, next)? {
+        Written::Stands(stored) => {
+            *standing = stored;
+            Ok(true)
+        }
+        Written::Overtaken => {
+            warn!("another controller decided meanwhile; taking over its layout");
+            *standing = read_layout(store)?;
+            Ok(false)
+        }
+    }
+}
+
+/// Says which VMs are held to be something else than before, and which are sent away.
+fn log_verdicts(before: &Layout, after: &Layout) {
+    for (id, instance) in &after.instances {
+        for (vm, decided) in &instance.vms {
+            let known = before
+                .instances
+                .get(id)
+                .and_then(|instance| instance.vms.get(vm));
+            if known.map(|known| known.verdict) != Some(decided.verdict) {
+                info!(%vm, instance = %id, verdict = ?decided.verdict, evidence = decided.evidence, "verdict");
+            }
+            if let Some(leaving) = decided
+                .leaving
+                .as_ref()
+                .filter(|_| known.is_none_or(|k| k.leaving.is_none()))
+            {
+                info!(%vm, instance = %id, reason = leaving.reason, "VM leaves");
+            }
+        }
+    }
+}
+
+fn log_effect(effect: &Effect) {
+    match effect {
+        Effect::PushConfig { vm, config } => {
+            debug!(%vm, generation = %config.generation, "push config")
+        }
+        Effect::EnsureVm { vm, instance, .. } => info!(%vm, %instance, "ensure VM"),
+        Effect::RemoveVm { vm } => info!(%vm, "remove VM"),
+        other => info!(key = other.key(), "{}", effects::verb(other)),
+    }
+}
+
+fn host_names(intent: &Intent) -> BTreeSet<String> {
+    let backends = intent
+        .instances
+        .values()
+        .flat_map(|instance| &instance.backends);
+    backends
+        .filter_map(|backend| match &backend.host {
+            BackendHost::Name(name) => Some(name.clone()),
+            BackendHost::Address(_) => None,
+        })
+        .collect()
+}
+
+fn settings(shared: &Shared) -> Settings {
+    let config = &shared.config;
+    let salt = u32::from_str_radix(&shared.installation.0, 16).unwrap_or_default();
+    let [_, _, salt_a, salt_b] = salt.to_be_bytes();
+    let windows = Windows {
+        silence_ms: config.health.silence_ms,
+        drain_ms: u64::from(config.dns.ttl)
+            .saturating_mul(1_000)
+            .saturating_add(5_000),
+        ..Windows::default()
+    };
+    Settings {
+        mac_salt: [salt_a, salt_b],
+        front: config.front.cidr,
+        driver: config.compute.driver.driver(),
+        shape: config.shape(),
+        windows,
+    }
+}
+
+/// One controller for an installation on a machine.
+pub(crate) fn lock(shared: &Shared) -> anyhow::Result<std::fs::File> {
+    let path = shared.config.run_directory.join("controller.lock");
+    let file =
+        std::fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!(
+            "another controller of this installation is running: it holds {}; end it first, or give this one \
+             directories of its own",
+            path.display()
+        )
+    })?;
+    Ok(file)
+}
+
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What is known of failing effects, by key.
+type Failures = BTreeMap<String, model::Failure>;

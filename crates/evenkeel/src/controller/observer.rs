@@ -1,0 +1,115 @@
+//! One look at everything, from adapters and from what other roles told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ::dns::{HostFiles, HostResolver, NameWatch};
+use compute::{Compute, Readiness};
+use model::{NetworkSight, Observation, ProbeSight, VmId};
+use network::Network;
+use store::Store;
+use store::Watch;
+use store::status::{DNS_SERIAL_KEY, SIGHT_PREFIX};
+use tokio::sync::watch;
+
+/// How old the view of the network may be when nothing is known to have changed it. What was changed
+/// by hand is found within this time.
+const NETWORK_VIEW_AGE: Duration = Duration::from_secs(2);
+
+/// Looks at the world for the controller.
+pub(super) struct Observer {
+    network: Network,
+    compute: Compute,
+    status: Store,
+    names: NameWatch,
+    view: Option<(Instant, NetworkSight)>,
+    sights: Watch,
+    dns_serials: Watch,
+    compute_changes: watch::Receiver<u64>,
+    name_changes: watch::Receiver<u64>,
+}
+
+impl Observer {
+    pub(super) fn new(network: Network, compute: Compute, status: Store) -> Self {
+        let names = NameWatch::new(HostResolver::new(HostFiles::default()));
+        Self {
+            view: None,
+            sights: status.watch(SIGHT_PREFIX),
+            dns_serials: status.watch(DNS_SERIAL_KEY),
+            compute_changes: compute.changes(),
+            name_changes: names.changes(),
+            network,
+            compute,
+            status,
+            names,
+        }
+    }
+
+    /// Everything that is seen now, but for the effects, of which the caller knows.
+    pub(super) async fn observe(&mut self) -> anyhow::Result<Observation> {
+        let network = self.network_view().await?;
+        Ok(Observation {
+            vms: self.compute.observe().await,
+            probes: self.probes()?,
+            network,
+            resolved: self.names.snapshot(),
+            dns_serial: self
+                .status
+                .get_json(DNS_SERIAL_KEY)?
+                .map(|entry| entry.value),
+            failures: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            compute_trouble: match self.compute.readiness() {
+                Readiness::Ready { .. } => None,
+                trouble => Some(trouble.to_string()),
+            },
+        })
+    }
+
+    /// Resolves when something was seen that may call for a decision.
+    pub(super) async fn changed(&mut self) {
+        tokio::select! {
+            () = self.sights.changed() => {}
+            () = self.dns_serials.changed() => {}
+            _ = self.compute_changes.changed() => {}
+            _ = self.name_changes.changed() => {}
+        }
+    }
+
+    /// Has the network looked at again in the next round.
+    pub(super) fn network_may_have_changed(&mut self) {
+        self.view = None;
+    }
+
+    /// Keeps these host names resolved from now on.
+    pub(super) fn look_up(&self, names: BTreeSet<String>) {
+        self.names.set_names(names);
+    }
+
+    async fn network_view(&mut self) -> anyhow::Result<NetworkSight> {
+        match &self.view {
+            Some((taken, view)) if taken.elapsed() < NETWORK_VIEW_AGE => Ok(view.clone()),
+            _ => {
+                let view = self.network.inventory().await?;
+                self.view = Some((Instant::now(), view.clone()));
+                Ok(view)
+            }
+        }
+    }
+
+    /// What the checkers told. With several, the one that was answered speaks: a checker that lost its
+    /// own network must condemn nobody.
+    fn probes(&self) -> anyhow::Result<BTreeMap<VmId, ProbeSight>> {
+        let (_, told) = self
+            .status
+            .range_json::<BTreeMap<VmId, ProbeSight>>(SIGHT_PREFIX)?;
+        let mut probes: BTreeMap<VmId, ProbeSight> = BTreeMap::new();
+        for (vm, sight) in told.into_iter().flat_map(|entry| entry.value) {
+            let known = probes.entry(vm).or_insert_with(|| sight.clone());
+            if sight.answered && !known.answered {
+                *known = sight;
+            }
+        }
+        Ok(probes)
+    }
+}

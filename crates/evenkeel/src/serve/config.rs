@@ -1,0 +1,334 @@
+//! The configuration file, and what holds where it says nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use compute::ComputeChoice;
+use ipnet::Ipv4Net;
+use model::VmShape;
+use serde::Deserialize;
+
+/// One installation's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What must survive: intent and layout, the image.
+    pub state_directory: PathBuf,
+    /// What is made again: sockets, status, the VMs' directories. Keep the path short, unix sockets
+    /// are below it.
+    pub run_directory: PathBuf,
+    /// Begins the names of all namespaces, bridges and links; at most four characters.
+    pub prefix: String,
+    /// The DNS zone that the URLs are in.
+    pub zone: String,
+    /// The JSON door.
+    pub api: ApiSection,
+    /// The network on which clients reach VMs.
+    pub front: FrontSection,
+    /// The DNS server.
+    pub dns: DnsSection,
+    /// How VMs are run.
+    pub compute: ComputeSection,
+    /// How large VMs are.
+    pub vm: VmSection,
+    /// When a VM is held to be dead.
+    pub health: HealthSection,
+}
+
+/// The JSON door.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiSection {
+    /// Loopback addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Seconds that `create` and `update` wait until the URL serves.
+    pub wait: u64,
+}
+
+/// The network on which clients reach VMs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FrontSection {
+    /// The host's own address in it, with the prefix length.
+    pub cidr: Ipv4Net,
+}
+
+/// The DNS server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsSection {
+    /// Where to answer; the host's front address, port 53, and 127.0.0.1:5354 when absent.
+    pub listen: Option<Vec<SocketAddr>>,
+    /// Seconds for which an answer may be kept.
+    pub ttl: u32,
+}
+
+/// How VMs are run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComputeSection {
+    /// `auto`, `kvm`, `tcg` or `process`.
+    pub driver: ComputeChoice,
+    /// The image that `evenkeel image build` wrote; `image` in the state directory when absent.
+    pub image: Option<PathBuf>,
+    /// The static balancer; beside the `evenkeel` program when absent.
+    pub balancer: Option<PathBuf>,
+    /// QEMU.
+    pub qemu: PathBuf,
+}
+
+/// How large VMs are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VmSection {
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// GiB of a sparse disk; a balancer needs none.
+    pub disk_size: u32,
+    /// MiB of memory.
+    pub memory_mib: u32,
+}
+
+/// When a VM is held to be dead.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSection {
+    /// Milliseconds between a VM's heartbeats.
+    pub heartbeat_ms: u64,
+    /// Milliseconds of silence after which a VM that does not answer the checker either is down.
+    pub silence_ms: u64,
+    /// Milliseconds between two probes of a VM.
+    pub probe_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_directory: PathBuf::from("/var/lib/evenkeel"),
+            run_directory: PathBuf::from("/run/evenkeel"),
+            prefix: "ek".into(),
+            zone: "lb.evenkeel.test".into(),
+            api: ApiSection::default(),
+            front: FrontSection::default(),
+            dns: DnsSection::default(),
+            compute: ComputeSection::default(),
+            vm: VmSection::default(),
+            health: HealthSection::default(),
+        }
+    }
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))],
+            wait: 60,
+        }
+    }
+}
+
+impl Default for FrontSection {
+    fn default() -> Self {
+        let host = Ipv4Addr::new(10, 200, 0, 1);
+        Self {
+            cidr: Ipv4Net::new(host, 16).expect("16 is a prefix length"),
+        }
+    }
+}
+
+impl Default for DnsSection {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            ttl: 1,
+        }
+    }
+}
+
+impl Default for ComputeSection {
+    fn default() -> Self {
+        Self {
+            driver: ComputeChoice::Auto,
+            image: None,
+            balancer: None,
+            qemu: PathBuf::from("qemu-system-x86_64"),
+        }
+    }
+}
+
+impl Default for VmSection {
+    fn default() -> Self {
+        Self {
+            vcpu: 1,
+            disk_size: 0,
+            memory_mib: 128,
+        }
+    }
+}
+
+impl Default for HealthSection {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 250,
+            silence_ms: 3_000,
+            probe_ms: 500,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, or takes the defaults where none is given.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let config = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+                toml::from_str(&text)
+                    .with_context(|| format!("the configuration {} is wrong", path.display()))?
+            }
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let loopback = self
+            .api
+            .listen
+            .iter()
+            .all(|address| address.ip().is_loopback());
+        ensure!(
+            loopback,
+            "api.listen: only loopback addresses are allowed, since the JSON door asks for no password"
+        );
+        ensure!(
+            self.front.cidr.addr() != self.front.cidr.network()
+                && self.front.cidr.prefix_len() <= 29,
+            "front.cidr: write the host's own address with a prefix length of at most 29, for example 10.200.0.1/16"
+        );
+        let positive = [
+            ("vm.vcpu", u64::from(self.vm.vcpu)),
+            ("vm.memory_mib", u64::from(self.vm.memory_mib)),
+            ("health.heartbeat_ms", self.health.heartbeat_ms),
+            ("health.silence_ms", self.health.silence_ms),
+            ("health.probe_ms", self.health.probe_ms),
+        ];
+        for (field, value) in positive {
+            ensure!(value > 0, "{field}: must be more than 0");
+        }
+        ensure!(
+            self.health.silence_ms >= self.health.heartbeat_ms.saturating_mul(3),
+            "health.silence_ms: must be at least three times health.heartbeat_ms, or every late heartbeat is an alarm"
+        );
+        Ok(())
+    }
+
+    /// The JSON door's unix socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run_directory.join("evenkeel.sock")
+    }
+
+    /// The store of intent and layout.
+    #[must_use]
+    pub fn store_path(&self) -> PathBuf {
+        self.state_directory.join("evenkeel.db")
+    }
+
+    /// The store of what is seen and reported, which is made again at each start of the machine.
+    #[must_use]
+    pub fn status_path(&self) -> PathBuf {
+        self.run_directory.join("status.db")
+    }
+
+    /// Where the VMs' directories are.
+    #[must_use]
+    pub fn vm_directory(&self) -> PathBuf {
+        self.run_directory.join("vms")
+    }
+
+    /// The VM image.
+    #[must_use]
+    pub fn image_directory(&self) -> PathBuf {
+        self.compute
+            .image
+            .clone()
+            .unwrap_or_else(|| self.state_directory.join("image"))
+    }
+
+    /// The static balancer.
+    pub fn balancer_program(&self) -> anyhow::Result<PathBuf> {
+        match &self.compute.balancer {
+            Some(program) => Ok(program.clone()),
+            None => {
+                let own = std::env::current_exe().context("cannot tell where this program is")?;
+                Ok(own.with_file_name("evenkeel-balancer"))
+            }
+        }
+    }
+
+    /// Where DNS is answered.
+    #[must_use]
+    pub fn dns_listen(&self) -> Vec<SocketAddr> {
+        self.dns.listen.clone().unwrap_or_else(|| {
+            vec![
+                SocketAddr::from((self.front.cidr.addr(), 53)),
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 5354)),
+            ]
+        })
+    }
+
+    /// The size of a VM.
+    #[must_use]
+    pub fn shape(&self) -> VmShape {
+        let VmSection {
+            vcpu,
+            disk_size,
+            memory_mib,
+        } = self.vm;
+        VmShape {
+            vcpu,
+            disk_size,
+            memory_mib,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_missions_own_vm_size_is_taken() {
+        let config: Config = toml::from_str("[vm]\nvcpu = 4\ndisk_size = 10\n").unwrap();
+        assert_eq!(
+            config.shape(),
+            VmShape {
+                vcpu: 4,
+                disk_size: 10,
+                memory_mib: 128
+            }
+        );
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_the_field() {
+        for (text, field) in [
+            ("[vm]\nvcpus = 4\n", "vcpus"),
+            ("[vm]\nvcpu = 0\n", "vm.vcpu"),
+            ("[api]\nlisten = [\"0.0.0.0:80\"]\n", "api.listen"),
+            ("[front]\ncidr = \"10.0.0.0/8\"\n", "front.cidr"),
+            ("[health]\nsilence_ms = 300\n", "health.silence_ms"),
+            ("[compute]\ndriver = \"docker\"\n", "docker"),
+        ] {
+            let error = toml::from_str::<Config>(text)
+                .map_err(anyhow::Error::from)
+                .and_then(|config| config.check())
+                .unwrap_err();
+            assert!(format!("{error:#}").contains(field), "{text}: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The roles of the server, and how each shows that it is alive.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde_json::json;
+use store::{Store, StoreError, Transaction};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::Shared;
+
+/// A role that is not heard of for this long is not there.
+const PRESENCE_TTL: Duration = Duration::from_secs(3);
+/// How often a role says that it is there.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One part of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Makes the world match what was asked.
+    Controller,
+    /// Watches the VMs from where clients are.
+    Checker,
+    /// Answers for the zone.
+    Dns,
+    /// Takes requests.
+    Api,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Controller, Self::Checker, Self::Dns, Self::Api];
+
+    /// The roles to play: those that were named, each once, or all.
+    pub(super) fn chosen(named: &[Self]) -> Vec<Self> {
+        let wanted = |role: &Self| named.is_empty() || named.contains(role);
+        Self::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Controller => "controller",
+            Self::Checker => "checker",
+            Self::Dns => "dns",
+            Self::Api => "api",
+        })
+    }
+}
+
+/// Says that a role is there for as long as it is held.
+pub(super) struct Presence(JoinHandle<()>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Begins to say that a role is there.
+pub(super) fn announce(shared: &Shared, role: Role) -> Presence {
+    let status = shared.status.clone();
+    Presence(tokio::spawn(async move {
+        loop {
+            if let Err(error) = stay_present(&status, role).await {
+                warn!(%role, %error, "cannot say that the role is there; trying again");
+            }
+            sleep(PRESENCE_INTERVAL).await;
+        }
+    }))
+}
+
+async fn stay_present(status: &Store, role: Role) -> Result<(), StoreError> {
+    let lease = status.grant_lease(PRESENCE_TTL)?;
+    let words = json!({ "pid": std::process::id() });
+    let key = store::status::role_key(&role.to_string());
+    status.commit(Transaction::new().put_json_leased(key, &words, lease)?)?;
+    loop {
+        sleep(PRESENCE_INTERVAL).await;
+        status.keep_alive(lease)?;
+    }
+}

@@ -1,0 +1,101 @@
+//! Evenkeel, running on a host.
+
+use std::path::PathBuf;
+
+use crate::{Door, Host, Running, eventually};
+
+/// How VMs are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// QEMU microVMs, accelerated as the machine allows.
+    Machine,
+    /// The balancer in a namespace of its own.
+    Process,
+}
+
+/// The server with all of its roles, in the release build that `make image` made.
+pub struct Evenkeel<'h> {
+    host: &'h Host,
+    running: Option<Running<'h>>,
+}
+
+impl<'h> Evenkeel<'h> {
+    /// Starts it on a host and waits until its door opens.
+    #[must_use]
+    pub fn start(host: &'h Host, driver: Driver) -> Self {
+        Self::configure(host, driver, "");
+        let mut evenkeel = Self {
+            host,
+            running: None,
+        };
+        evenkeel.resume();
+        evenkeel
+    }
+
+    /// Writes the configuration file, with `more` at its head, and returns its path.
+    pub fn configure(host: &Host, driver: Driver, more: &str) -> PathBuf {
+        let directory = host.directory().display();
+        let driver = match driver {
+            // Under `auto` each host would boot a VM only to learn that there is no KVM.
+            Driver::Machine => "tcg",
+            Driver::Process => "process",
+        };
+        let (balancer, image) = (
+            from_environment("EVENKEEL_BALANCER"),
+            from_environment("EVENKEEL_IMAGE"),
+        );
+        let text = format!(
+            "state_directory = '{directory}/state'\nrun_directory = '{directory}/run'\n{more}\n\
+             [compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n"
+        );
+        let path = host.path("evenkeel.toml");
+        std::fs::write(&path, text).expect("the host's directory can be written");
+        path
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`].
+    pub fn resume(&mut self) {
+        let config = self.host.path("evenkeel.toml");
+        let config = config.to_str().expect("the path is text");
+        let program = from_environment("EVENKEEL_PROGRAM");
+        self.running = Some(
+            self.host
+                .start("evenkeel", program, &["serve", "--config", config]),
+        );
+        eventually("the door opens", || {
+            self.door().ask("info", "system", serde_json::json!({}))
+        });
+    }
+
+    /// Kills the server with SIGKILL. VMs go on.
+    pub fn kill(&mut self) {
+        self.running.take().expect("it runs").kill();
+    }
+
+    /// Asks the server to end. VMs go on. Returns whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        self.running.take().expect("it runs").terminate()
+    }
+
+    /// Its door.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door::at(&self.host.path("run/evenkeel.sock"))
+    }
+
+    /// Runs the command line program against it and returns what it printed.
+    pub fn cli(&self, arguments: &str) -> String {
+        let program = from_environment("EVENKEEL_PROGRAM");
+        let socket = self.host.path("run/evenkeel.sock");
+        self.host.shell(&format!(
+            "{program} --socket {} {arguments}",
+            socket.display()
+        ))
+    }
+}
+
+/// A path that `scripts/test` hands over.
+pub(crate) fn from_environment(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the end-to-end tests by `make test`"))
+}
