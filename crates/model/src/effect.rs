@@ -10,14 +10,7 @@ pub enum Effect {
         /// The project.
         project: ProjectId,
     },
-    /// A subnet's bridge, and its project's namespace around it.
-    EnsureSubnet {
-        /// The project.
-        project: ProjectId,
-        /// The subnet.
-        subnet: SubnetId,
-    },
-    /// A host interface, attached to a subnet.
+    /// A host interface, attached to a subnet, whose bridge appears with it.
     EnsurePort {
         /// The project.
         project: ProjectId,
@@ -26,7 +19,7 @@ pub enum Effect {
         /// The interface's name.
         interface: String,
     },
-    /// A VM with its NICs.
+    /// A VM with its NICs, and the bridge and namespace that they hang on.
     EnsureVm {
         /// The project.
         project: ProjectId,
@@ -77,7 +70,7 @@ impl Effect {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::EnsureSubnet { project, subnet } | Self::RemoveSubnet { project, subnet } => {
+            Self::RemoveSubnet { project, subnet } => {
                 format!("project/{project}/subnet/{subnet}")
             }
             Self::EnsurePort {

@@ -6,6 +6,7 @@ mod addresses;
 mod backend;
 mod channel;
 mod effect;
+pub mod forms;
 mod health_check;
 mod ids;
 mod instance;

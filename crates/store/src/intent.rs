@@ -268,3 +268,150 @@ fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, StoreError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::convert::Infallible;
+
+    use model::{Generation, Timestamp};
+
+    use super::*;
+    use crate::Durability;
+
+    fn project(id: ProjectId, name: &str) -> Project {
+        Project {
+            id,
+            user: "ann".into(),
+            name: name.into(),
+            label: name.into(),
+            generation: Generation(1),
+            created_at: Timestamp(0),
+        }
+    }
+
+    fn attachment(project: ProjectId) -> Attachment {
+        Attachment {
+            project,
+            subnet: "1.1.1.0/24".parse().expect("a network"),
+            interface: "veth0".into(),
+        }
+    }
+
+    /// Adds a project of this name unless there is one.
+    fn claim(draft: &mut IntentDraft, name: &str) -> Result<ProjectId, &'static str> {
+        if draft.intent().projects.values().any(|p| p.name == name) {
+            return Err("taken");
+        }
+        let id = draft.next_project_id();
+        draft.put_project(project(id, name));
+        Ok(id)
+    }
+
+    #[test]
+    fn of_many_threads_that_want_one_name_one_gets_it_and_ids_are_given_once() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let file =
+            Store::open(&directory.path().join("store.db"), Durability::Volatile).expect("a store");
+        for store in [Store::in_memory(), file] {
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let attempt = |n: usize| {
+                    let store = &store;
+                    scope.spawn(move || {
+                        let own = edit_intent(store, |draft| claim(draft, &format!("p{n}")));
+                        (own, edit_intent(store, |draft| claim(draft, "same")))
+                    })
+                };
+                let threads: Vec<_> = (0..16).map(attempt).collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("no panic"))
+                    .collect()
+            });
+            let won = outcomes.iter().filter(|(_, same)| same.is_ok()).count();
+            let refused = |same: &Result<_, _>| matches!(same, Err(EditError::Refused("taken")));
+            assert_eq!(
+                (
+                    won,
+                    outcomes.iter().filter(|(_, same)| refused(same)).count()
+                ),
+                (1, 15)
+            );
+            let ids: BTreeSet<_> = outcomes
+                .iter()
+                .map(|(own, _)| own.as_ref().expect("free").0)
+                .collect();
+            assert_eq!(ids.len(), 16);
+            let (_, intent) = read_intent(&store).expect("the intent");
+            assert_eq!(intent.projects.len(), 17);
+        }
+    }
+
+    #[test]
+    fn a_refused_edit_and_one_that_changes_nothing_write_nothing() {
+        let store = Store::in_memory();
+        let refused = edit_intent(&store, |draft| {
+            claim(draft, "a")?;
+            Err::<(), _>("no")
+        });
+        assert!(matches!(refused, Err(EditError::Refused("no"))));
+        edit_intent(&store, |_| Ok::<_, Infallible>(())).expect("nothing to refuse");
+        assert_eq!(
+            read_intent(&store).expect("the intent"),
+            (Revision::ZERO, Intent::default())
+        );
+    }
+
+    #[test]
+    fn a_removed_project_takes_its_things_along_and_its_id_is_not_given_again() {
+        let store = Store::in_memory();
+        let made = edit_intent(&store, |draft| {
+            let id = claim(draft, "a")?;
+            draft.put_attachment(attachment(id));
+            claim(draft, "b")?;
+            Ok::<_, &str>(id)
+        });
+        let (first, second) = (made.expect("free"), ProjectId(2));
+        edit_intent(&store, |draft| {
+            draft.remove_project(first);
+            draft.remove_project(second);
+            Ok::<_, Infallible>(())
+        })
+        .expect("nothing to refuse");
+        assert_eq!(
+            read_intent(&store).expect("the intent").1,
+            Intent::default()
+        );
+        let next = edit_intent(&store, |draft| claim(draft, "a"));
+        assert_eq!(next.expect("free"), ProjectId(3));
+    }
+
+    #[test]
+    fn what_was_put_and_removed_in_one_edit_was_never_there() {
+        let store = Store::in_memory();
+        edit_intent(&store, |draft| {
+            let id = claim(draft, "a")?;
+            draft.remove_project(id);
+            Ok::<_, &str>(())
+        })
+        .expect("free");
+        assert_eq!(
+            read_intent(&store).expect("the intent").1,
+            Intent::default()
+        );
+    }
+
+    #[test]
+    fn a_stored_object_that_is_none_is_named() {
+        let store = Store::in_memory();
+        let broken = Transaction::new().put(project_key(ProjectId(7)), "{}");
+        store.commit(broken).expect("a commit");
+        let error = read_intent(&store).expect_err("no project");
+        assert!(
+            error
+                .to_string()
+                .contains("intent/project/00000000000000000007"),
+            "{error}"
+        );
+    }
+}

@@ -152,10 +152,9 @@ impl Contents {
             if let Write::Put {
                 lease: Some(lease), ..
             } = write
+                && !self.leases.contains_key(lease)
             {
-                if !self.leases.contains_key(lease) {
-                    return Err(StoreError::LeaseNotFound { lease: *lease });
-                }
+                return Err(StoreError::LeaseNotFound { lease: *lease });
             }
         }
         let changed = transaction

@@ -144,10 +144,10 @@ impl Transaction {
     fn check_written_once(&self) -> Result<(), StoreError> {
         let mut puts = BTreeSet::new();
         for write in &self.writes {
-            if let Write::Put { key, .. } = write {
-                if !puts.insert(key.as_str()) {
-                    return Err(invalid(key, "it puts the key twice"));
-                }
+            if let Write::Put { key, .. } = write
+                && !puts.insert(key.as_str())
+            {
+                return Err(invalid(key, "it puts the key twice"));
             }
         }
         for write in &self.writes {

@@ -1,0 +1,308 @@
+//! Requests carried out: the order is applied to the intent in one transaction, then its outcome is
+//! waited for where it takes time, then the answer is written from what the controller reports.
+
+mod info;
+mod settle;
+mod system;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ipnet::Ipv4Net;
+use model::forms::{
+    At, FormError, InstanceBrief, InstanceDocument, NewProject, Order, ProjectBrief,
+    ProjectDocument, ProjectRef, Request, Target, Wait,
+};
+use model::{Condition, InstanceId, InstanceReport, Intent, ProjectId, Timestamp, Waiting};
+use serde::Serialize;
+use store::intent::{IntentDraft, edit_intent, read_intent};
+use store::{Store, StoreError, status};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::failure::Failure;
+use crate::orders::{self, Placed, SubnetDocument, Terms};
+use crate::serve::MAX_CONNECTIONS;
+use crate::stopping::Stopping;
+use system::SystemDocument;
+
+/// The most requests that wait for their outcome at once; a further one is answered at once, as if it
+/// had said `"wait": false`.
+const MAX_WAITING: usize = MAX_CONNECTIONS / 2;
+
+/// What requests are carried out with.
+pub(crate) struct Actions {
+    pub intent: Store,
+    pub status: Store,
+    pub zone: String,
+    pub front: Ipv4Net,
+    /// How long to wait where the request does not say.
+    pub wait: Duration,
+    /// When the server is to end, whoever waits answers with what there is.
+    pub stopping: Stopping,
+    /// Edits of this process take turns, in the order in which they came. The store would sort them
+    /// out by itself, by having all but one decide anew each time.
+    turn: Arc<Mutex<()>>,
+    /// Room for those who wait. Fewer than there may be connections: those who wait never keep out
+    /// those who do not.
+    waiting: Semaphore,
+}
+
+/// The `info` of a successful answer.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Info {
+    ProjectBrief(ProjectBrief),
+    Project(ProjectDocument),
+    Projects { projects: Vec<ProjectDocument> },
+    Instance(Box<InstanceDocument>),
+    Instances { instances: Vec<InstanceBrief> },
+    Subnet(SubnetDocument),
+    Subnets { subnets: Vec<SubnetDocument> },
+    System(SystemDocument),
+    DeletedProject(Deleted<ProjectId>),
+    DeletedInstance(Deleted<InstanceId>),
+}
+
+/// What became of an object that was deleted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deleted<I> {
+    name: String,
+    id: I,
+    condition: DeletedCondition,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waiting_for: Vec<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum DeletedCondition {
+    /// Nothing of it is left in the world.
+    Deleted,
+    /// It is being taken apart.
+    Deleting,
+}
+
+impl Actions {
+    pub fn new(
+        intent: Store,
+        status: Store,
+        zone: String,
+        front: Ipv4Net,
+        wait: Duration,
+        stopping: Stopping,
+    ) -> Self {
+        Self {
+            intent,
+            status,
+            zone,
+            front,
+            wait,
+            stopping,
+            turn: Arc::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
+    }
+
+    /// Carries out the request of the user, who is the one that it names or else the caller.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing was changed then.
+    pub async fn perform(&self, request: Request, user: String) -> Result<Info, Failure> {
+        let wait = match request.wait {
+            Wait::Default => self.wait,
+            Wait::AtMost(bound) => bound,
+        };
+        let terms = Terms {
+            user,
+            front: self.front,
+            now: now(),
+        };
+        match request.order {
+            Order::CreateProject(order) => self.create_project(terms, order, wait).await,
+            Order::ReadProjects(target) => self.read_projects(&terms.user, target.as_ref()).await,
+            Order::UpdateProject { target, new_name } => {
+                self.update_project(terms, target, new_name).await
+            }
+            Order::DeleteProject { target, cascade } => {
+                self.delete_project(terms, target, cascade, wait).await
+            }
+            Order::CreateInstance(new) => {
+                let made = self.edit(move |draft| orders::create_instance(draft, &terms, &new));
+                self.settled_document(made.await?, wait).await
+            }
+            Order::ReadInstances { project, target } => {
+                self.read_instances(&terms.user, project.as_ref(), target.as_ref())
+                    .await
+            }
+            Order::UpdateInstance(change) => {
+                let made = self.edit(move |draft| orders::update_instance(draft, &terms, &change));
+                self.settled_document(made.await?, wait).await
+            }
+            Order::DeleteInstance { project, target } => {
+                self.delete_instance(terms, project, target, wait).await
+            }
+            Order::ReadSubnet { project, subnet } => {
+                self.read_subnets(&terms.user, project.as_ref(), subnet)
+                    .await
+            }
+            Order::UpdateSubnet(change) => {
+                let made = self.edit(move |draft| orders::update_subnet(draft, &terms, &change));
+                Ok(Info::Subnet(made.await?))
+            }
+            Order::ReadSystem => Ok(Info::System(self.read_system().await?)),
+        }
+    }
+
+    async fn create_project(
+        &self,
+        terms: Terms,
+        order: NewProject,
+        wait: Duration,
+    ) -> Result<Info, Failure> {
+        let made = self.edit(move |draft| orders::create_project(draft, &terms, &order));
+        let (project, instances) = made.await?;
+        self.settle(&instances, wait).await;
+        let briefs = instances.iter().map(|placed| self.brief(placed));
+        Ok(Info::ProjectBrief(ProjectBrief {
+            name: project.name.clone(),
+            id: project.id,
+            instances: briefs.collect(),
+        }))
+    }
+
+    async fn update_project(
+        &self,
+        terms: Terms,
+        target: Target<ProjectId>,
+        new_name: Option<At<String>>,
+    ) -> Result<Info, Failure> {
+        let edit = move |draft: &mut IntentDraft| {
+            let project = orders::update_project(draft, &terms, &target, new_name.as_ref())?;
+            Ok((project, draft.intent().clone()))
+        };
+        let (project, intent) = self.edit(edit).await?;
+        Ok(Info::Project(self.project_document(&intent, &project)))
+    }
+
+    async fn delete_project(
+        &self,
+        terms: Terms,
+        target: Target<ProjectId>,
+        cascade: bool,
+        wait: Duration,
+    ) -> Result<Info, Failure> {
+        let edit =
+            move |draft: &mut IntentDraft| orders::delete_project(draft, &terms, &target, cascade);
+        let (project, instances) = self.edit(edit).await?;
+        let left = self.settle_deleted(&instances, wait).await;
+        let deleted = deleted(project.name, project.id, left);
+        Ok(Info::DeletedProject(deleted))
+    }
+
+    async fn delete_instance(
+        &self,
+        terms: Terms,
+        project: Option<ProjectRef>,
+        target: Target<InstanceId>,
+        wait: Duration,
+    ) -> Result<Info, Failure> {
+        let edit = move |draft: &mut IntentDraft| {
+            orders::delete_instance(draft, &terms, project.as_ref(), &target)
+        };
+        let placed = self.edit(edit).await?;
+        let left = self
+            .settle_deleted(std::slice::from_ref(&placed), wait)
+            .await;
+        let deleted = deleted(placed.instance.name, placed.instance.id, left);
+        Ok(Info::DeletedInstance(deleted))
+    }
+
+    async fn settled_document(&self, placed: Placed, wait: Duration) -> Result<Info, Failure> {
+        self.settle(std::slice::from_ref(&placed), wait).await;
+        Ok(self.instance_info(&placed))
+    }
+
+    /// Applies a decision to the intent in one transaction, off the threads that answer requests: the
+    /// commit waits for the disk.
+    async fn edit<T: Send + 'static>(
+        &self,
+        decide: impl FnMut(&mut IntentDraft) -> Result<T, FormError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let store = self.intent.clone();
+        let edit = tokio::task::spawn_blocking(move || {
+            let outcome = edit_intent(&store, decide);
+            drop(turn);
+            outcome
+        });
+        Ok(edit.await??)
+    }
+
+    async fn intent(&self) -> Result<Intent, Failure> {
+        let store = self.intent.clone();
+        let read = tokio::task::spawn_blocking(move || read_intent(&store));
+        let (_, intent) = read.await??;
+        Ok(intent)
+    }
+
+    /// The controller's account of an instance. One that cannot be read is as good as none: the order
+    /// is stored, and its answer is successful.
+    fn report(&self, id: InstanceId) -> Option<InstanceReport> {
+        self.read_report(id).unwrap_or_else(|error| {
+            tracing::warn!(instance = %id, %error, "the report cannot be read");
+            None
+        })
+    }
+
+    fn read_report(&self, id: InstanceId) -> Result<Option<InstanceReport>, StoreError> {
+        let entry = self.status.get_json(&status::report_key(id))?;
+        Ok(entry.map(|entry| entry.value))
+    }
+
+    fn brief(&self, placed: &Placed) -> InstanceBrief {
+        let Placed { instance, project } = placed;
+        let report = self.report(instance.id);
+        InstanceBrief::new(instance, project, &self.zone, report.as_ref())
+    }
+
+    fn instance_info(&self, placed: &Placed) -> Info {
+        let Placed { instance, project } = placed;
+        let report = self.report(instance.id);
+        let document = InstanceDocument::new(instance, project, &self.zone, report.as_ref());
+        Info::Instance(Box::new(document))
+    }
+}
+
+fn deleted<I>(name: String, id: I, left: Vec<Option<InstanceReport>>) -> Deleted<I> {
+    let condition = match left.is_empty() {
+        true => DeletedCondition::Deleted,
+        false => DeletedCondition::Deleting,
+    };
+    let count = left.len();
+    let readable = left.into_iter().flatten();
+    let deleting: Vec<_> = readable
+        .filter(|report| report.condition == Condition::Deleting)
+        .collect();
+    let mut waiting_for = Vec::new();
+    if deleting.len() < count {
+        waiting_for.push(Waiting {
+            what: "controller".into(),
+            why: "it has not taken up the deletion yet".into(),
+        });
+    }
+    waiting_for.extend(deleting.into_iter().flat_map(|report| report.waiting_for));
+    Deleted {
+        name,
+        id,
+        condition,
+        waiting_for,
+    }
+}
+
+/// The host's clock, read once for each request.
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,95 @@
+//! Waiting until the world is as it was asked for, or for as long as the request allows.
+//!
+//! The controller's reports are watched; nothing is held while waiting, so requests that wait do
+//! not hold up others. Once an order is stored, nothing that goes wrong here may make a failure of it.
+
+use std::time::Duration;
+
+use model::{Condition, InstanceReport};
+use store::status;
+use tokio::time::{Instant, timeout_at};
+
+use super::Actions;
+use crate::orders::Placed;
+
+impl Actions {
+    /// Waits until each instance is in effect as it stands here, or something newer is.
+    pub(super) async fn settle(&self, instances: &[Placed], bound: Duration) {
+        let is_settled = |placed: &Placed| {
+            let report = self.report(placed.instance.id);
+            report.is_some_and(|report| is_settled(&report, placed))
+        };
+        self.watch_until(bound, || instances.iter().all(is_settled))
+            .await;
+    }
+
+    /// Waits until nothing is left of the deleted instances. Gives the accounts of those that are left,
+    /// `None` for one that cannot be read.
+    pub(super) async fn settle_deleted(
+        &self,
+        instances: &[Placed],
+        bound: Duration,
+    ) -> Vec<Option<InstanceReport>> {
+        let left = || {
+            let accounts = instances.iter().map(|p| self.read_report(p.instance.id));
+            let is_left = |account: Result<Option<InstanceReport>, _>| match account {
+                Ok(None) => None,
+                account => Some(account.ok().flatten()),
+            };
+            accounts.filter_map(is_left).collect::<Vec<_>>()
+        };
+        self.watch_until(bound, || left().is_empty()).await;
+        left()
+    }
+
+    async fn watch_until(&self, bound: Duration, is_done: impl Fn() -> bool) {
+        let Ok(_room) = self.waiting.try_acquire() else {
+            return;
+        };
+        let deadline = Instant::now() + bound;
+        let mut watch = self.status.watch(status::INSTANCE_REPORT_PREFIX);
+        let mut stopping = self.stopping.clone();
+        while !is_done() {
+            let change = async {
+                tokio::select! {
+                    () = watch.changed() => true,
+                    () = stopping.heard() => false,
+                }
+            };
+            if !timeout_at(deadline, change).await.unwrap_or(false) {
+                break;
+            }
+        }
+    }
+}
+
+fn is_settled(report: &InstanceReport, placed: &Placed) -> bool {
+    let is_in_effect = report.generation >= placed.instance.generation && report.in_effect;
+    is_in_effect || report.condition == Condition::Deleting
+}
+
+#[cfg(test)]
+mod tests {
+    use store::Store;
+    use tokio::sync::Semaphore;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stopping::Stop;
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_at_its_bound_and_where_there_is_no_room_it_does_not_begin() {
+        let (_stop, stopping) = Stop::new();
+        let front = "10.200.0.0/16".parse().expect("a network");
+        let bound = Duration::from_secs(60);
+        let (intent, status) = (Store::in_memory(), Store::in_memory());
+        let mut actions = Actions::new(intent, status, "test".into(), front, bound, stopping);
+        let begin = Instant::now();
+        actions.watch_until(bound, || false).await;
+        assert_eq!(begin.elapsed().as_secs(), 60);
+        actions.waiting = Semaphore::new(0);
+        let begin = Instant::now();
+        actions.watch_until(bound, || false).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+}

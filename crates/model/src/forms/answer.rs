@@ -1,0 +1,399 @@
+//! Answers: the mission's envelope, and objects as they are shown.
+//!
+//! What an instance shows beside its account (`traffic_type`, `port`, `subnet`, `backend`) is the form
+//! in which it can be given again, and the document that an update's merge patch is applied to.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+use serde_json::Number;
+
+use super::error::FormError;
+use super::health_check::seconds;
+use super::request::{Action, Kind};
+use super::time::rfc3339;
+use crate::{
+    AutoScaling, Backend, BackendHealth, BackendReport, Condition, DEFAULT_WEIGHT, Driver,
+    Generation, HealthCheck, HealthProtocol, Instance, InstanceId, InstanceReport, Project,
+    ProjectId, TrafficType, Verdict, VmId, VmReport, Waiting,
+};
+
+/// An answer in the mission's form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer<I> {
+    status: &'static str,
+    action: Option<Action>,
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    info: I,
+}
+
+impl<I> Answer<I> {
+    /// What was asked for is done.
+    pub fn successful(action: Action, kind: Kind, info: I) -> Self {
+        Self {
+            status: "successful",
+            action: Some(action),
+            kind: Some(kind),
+            info,
+        }
+    }
+}
+
+/// The `info` of an answer to a request that was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// The field at fault; empty for the request as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl From<&FormError> for Refused {
+    fn from(error: &FormError) -> Self {
+        Self {
+            code: error.code.as_str(),
+            path: error.path.clone(),
+            message: error.message.clone(),
+            hint: error.hint.clone(),
+        }
+    }
+}
+
+/// What was asked for is not done; action and type as far as they could be read.
+pub fn refusal(
+    action: Option<Action>,
+    kind: Option<Kind>,
+    info: impl Into<Refused>,
+) -> Answer<Refused> {
+    Answer {
+        status: "fail",
+        action,
+        kind,
+        info: info.into(),
+    }
+}
+
+/// A project in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectBrief {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: ProjectId,
+    /// The instances that were made with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceBrief>,
+}
+
+/// A project with its instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProjectDocument {
+    name: String,
+    id: ProjectId,
+    user: String,
+    label: String,
+    generation: Generation,
+    created_at: String,
+    instances: Vec<InstanceBrief>,
+}
+
+impl ProjectDocument {
+    /// The project as it is shown.
+    #[must_use]
+    pub fn new(project: &Project, instances: Vec<InstanceBrief>) -> Self {
+        Self {
+            name: project.name.clone(),
+            id: project.id,
+            user: project.user.clone(),
+            label: project.label.clone(),
+            generation: project.generation,
+            created_at: rfc3339(project.created_at),
+            instances,
+        }
+    }
+}
+
+/// An instance in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceBrief {
+    name: String,
+    id: InstanceId,
+    url: String,
+    condition: Condition,
+}
+
+impl InstanceBrief {
+    /// The instance in one line.
+    #[must_use]
+    pub fn new(
+        instance: &Instance,
+        project: &Project,
+        zone: &str,
+        report: Option<&InstanceReport>,
+    ) -> Self {
+        Self {
+            name: instance.name.clone(),
+            id: instance.id,
+            url: instance.url(&project.label, zone),
+            condition: standing(instance, report).0,
+        }
+    }
+}
+
+/// An instance in the form in which it is given.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InstanceForm {
+    #[serde(rename = "type")]
+    kind: Kind,
+    traffic_type: TrafficType,
+    port: u16,
+    subnet: Ipv4Net,
+    backend: BackendForm,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct BackendForm {
+    entities: Vec<EntityDocument>,
+    health_check: HealthCheckForm,
+    auto_scaling: AutoScalingForm,
+}
+
+/// A backend in the form in which it is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum EntityDocument {
+    /// `1.1.1.10:8080`.
+    Plain(String),
+    /// With a weight of its own.
+    Weighted {
+        /// Its address or host name.
+        address: String,
+        /// Its port.
+        port: u16,
+        /// Its weight.
+        weight: u16,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct HealthCheckForm {
+    protocol: HealthProtocol,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    request_path: String,
+    criteria: CriteriaForm,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct CriteriaForm {
+    interval: Number,
+    timeout: Number,
+    health_threshold: u32,
+    unhealth_threshold: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum AutoScalingForm {
+    Off(bool),
+    Between { min: u32, max: u32 },
+}
+
+impl From<&Instance> for InstanceForm {
+    fn from(instance: &Instance) -> Self {
+        Self {
+            kind: Kind::Instance,
+            traffic_type: instance.traffic,
+            port: instance.port,
+            subnet: instance.subnet,
+            backend: BackendForm {
+                entities: instance.backends.iter().map(EntityDocument::from).collect(),
+                health_check: HealthCheckForm::from(&instance.health_check),
+                auto_scaling: match instance.auto_scaling {
+                    AutoScaling::Off => AutoScalingForm::Off(false),
+                    AutoScaling::Between { min, max } => AutoScalingForm::Between { min, max },
+                },
+            },
+        }
+    }
+}
+
+impl From<&Backend> for EntityDocument {
+    fn from(backend: &Backend) -> Self {
+        match backend.weight {
+            DEFAULT_WEIGHT => Self::Plain(backend.to_string()),
+            weight => Self::Weighted {
+                address: backend.host.to_string(),
+                port: backend.port,
+                weight,
+            },
+        }
+    }
+}
+
+impl From<&HealthCheck> for HealthCheckForm {
+    fn from(check: &HealthCheck) -> Self {
+        Self {
+            protocol: check.protocol,
+            port: check.port,
+            request_path: check.request_path.clone(),
+            criteria: CriteriaForm {
+                interval: seconds(check.criteria.interval_ms),
+                timeout: seconds(check.criteria.timeout_ms),
+                health_threshold: check.criteria.health_threshold,
+                unhealth_threshold: check.criteria.unhealth_threshold,
+            },
+        }
+    }
+}
+
+/// An instance with its account.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InstanceDocument {
+    name: String,
+    id: InstanceId,
+    url: String,
+    project: String,
+    user: String,
+    #[serde(flatten)]
+    form: InstanceForm,
+    generation: Generation,
+    created_at: String,
+    condition: Condition,
+    addresses: Vec<Ipv4Addr>,
+    vms: Vec<VmDocument>,
+    backends: Vec<BackendDocument>,
+    waiting_for: Vec<Waiting>,
+}
+
+impl InstanceDocument {
+    /// The instance as it is shown. Without a report, the controller has not seen it yet.
+    #[must_use]
+    pub fn new(
+        instance: &Instance,
+        project: &Project,
+        zone: &str,
+        report: Option<&InstanceReport>,
+    ) -> Self {
+        let (condition, waiting_for) = standing(instance, report);
+        Self {
+            name: instance.name.clone(),
+            id: instance.id,
+            url: instance.url(&project.label, zone),
+            project: project.name.clone(),
+            user: project.user.clone(),
+            form: InstanceForm::from(instance),
+            generation: instance.generation,
+            created_at: rfc3339(instance.created_at),
+            condition,
+            addresses: report.map_or_else(Vec::new, |report| report.addresses.clone()),
+            vms: report.map_or_else(Vec::new, |report| {
+                report.vms.iter().map(VmDocument::from).collect()
+            }),
+            backends: report.map_or_else(Vec::new, |report| {
+                report.backends.iter().map(BackendDocument::from).collect()
+            }),
+            waiting_for,
+        }
+    }
+}
+
+/// How the instance stands in relation to what its user asked for last. An account of an older
+/// generation is true of that one only.
+fn standing(instance: &Instance, report: Option<&InstanceReport>) -> (Condition, Vec<Waiting>) {
+    let controller = |why: String| Waiting {
+        what: "controller".into(),
+        why,
+    };
+    let Some(report) = report else {
+        let why = "it has not taken up this instance yet".into();
+        return (Condition::Pending, vec![controller(why)]);
+    };
+    let mut waiting = report.waiting_for.clone();
+    if report.generation >= instance.generation {
+        return (report.condition, waiting);
+    }
+    let why = format!(
+        "it has not taken up generation {} yet: this account is of generation {}",
+        instance.generation, report.generation
+    );
+    waiting.insert(0, controller(why));
+    match report.condition {
+        Condition::Serving => (Condition::Degraded, waiting),
+        other => (other, waiting),
+    }
+}
+
+/// A VM as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VmDocument {
+    id: VmId,
+    state: Verdict,
+    since: String,
+    evidence: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaving: Option<String>,
+    driver: Driver,
+    accelerator: Option<String>,
+    pid: Option<u32>,
+    address: Ipv4Addr,
+    tenant_address: Ipv4Addr,
+    generation: Option<Generation>,
+    requests: u64,
+}
+
+impl From<&VmReport> for VmDocument {
+    fn from(vm: &VmReport) -> Self {
+        Self {
+            id: vm.id,
+            state: vm.state,
+            since: rfc3339(vm.since),
+            evidence: vm.evidence.clone(),
+            leaving: vm.leaving.clone(),
+            driver: vm.driver,
+            accelerator: vm.accelerator.clone(),
+            pid: vm.pid,
+            address: vm.address,
+            tenant_address: vm.tenant_address,
+            generation: vm.generation,
+            requests: vm.requests,
+        }
+    }
+}
+
+/// A backend with its account.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackendDocument {
+    entity: String,
+    address: Option<Ipv4Addr>,
+    port: u16,
+    weight: u16,
+    health: BackendHealth,
+    since: Option<String>,
+    last_check: String,
+    requests: u64,
+}
+
+impl From<&BackendReport> for BackendDocument {
+    fn from(backend: &BackendReport) -> Self {
+        Self {
+            entity: backend.entity.clone(),
+            address: backend.address,
+            port: backend.port,
+            weight: backend.weight,
+            health: backend.health,
+            since: backend.since.map(rfc3339),
+            last_check: backend.last_check.clone(),
+            requests: backend.requests,
+        }
+    }
+}
