@@ -16,11 +16,15 @@ setup: ## install what is missing for building and the demo
 	@scripts/setup
 
 .PHONY: build
-build: setup ## the programs, as they are installed: target/release/evenkeel and evenkeel-balancer
+build: setup balancer ## the programs, as they are installed: target/release/evenkeel and evenkeel-balancer
 	@cargo build --release --locked --package evenkeel
+	@install -m 755 $(BALANCER) target/release/evenkeel-balancer
+
+# Static, because it is the only program in a VM.
+.PHONY: balancer
+balancer:
 	@RUSTFLAGS="-C target-feature=+crt-static" \
 	  cargo build --release --locked --package balancer --target $(STATIC)
-	@install -m 755 $(BALANCER) target/release/evenkeel-balancer
 
 .PHONY: image
 image: build ## the VM image: target/image
@@ -32,8 +36,7 @@ demo: image ## a load balancer in front of three servers, in a network of its ow
 
 .PHONY: test
 test: checks-setup ## every check: format, lints, unit, property and end-to-end tests
-	@$(MAKE) format-check lint
-	@$(MAKE) image
+	@$(MAKE) format-check lint balancer
 	@scripts/test
 
 .PHONY: checks-setup

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! report/instance/<id>   InstanceReport          by the controller
+//! report/project/<id>    null                    by the controller, while the project has a namespace
 //! report/troubles        Vec<String>             by the controller, for the whole installation
 //! sight/<checker>        BTreeMap<VmId, ProbeSight>, under a lease, by each checker
 //! dns/serial             u32                     by the DNS role: the generation that it publishes
@@ -9,7 +10,7 @@
 //! role/<name>            {"pid"}, under a lease, by each role that is alive
 //! ```
 
-use model::InstanceId;
+use model::{InstanceId, ProjectId};
 
 use crate::{Store, StoreError, Transaction};
 
@@ -17,6 +18,8 @@ use crate::{Store, StoreError, Transaction};
 pub const REPORT_PREFIX: &str = "report/";
 /// The accounts of instances.
 pub const INSTANCE_REPORT_PREFIX: &str = "report/instance/";
+/// The projects of which something is in the world.
+pub const PROJECT_REPORT_PREFIX: &str = "report/project/";
 /// What keeps the whole installation from its work.
 pub const TROUBLES_KEY: &str = "report/troubles";
 /// What checkers saw.
@@ -32,6 +35,12 @@ const TROUBLE_PREFIX: &str = "trouble/";
 #[must_use]
 pub fn report_key(id: InstanceId) -> String {
     format!("{INSTANCE_REPORT_PREFIX}{id}")
+}
+
+/// What is there while a project has something in the world.
+#[must_use]
+pub fn project_report_key(id: ProjectId) -> String {
+    format!("{PROJECT_REPORT_PREFIX}{id}")
 }
 
 /// Where a checker tells what it saw.

@@ -194,7 +194,9 @@ impl Actions {
         let edit =
             move |draft: &mut IntentDraft| orders::delete_project(draft, &terms, &target, cascade);
         let (project, instances) = self.edit(edit).await?;
-        let left = self.settle_deleted(&instances, wait).await;
+        let left = self
+            .settle_deleted(Some(project.id), &instances, wait)
+            .await;
         let deleted = deleted(project.name, project.id, left);
         Ok(Info::DeletedProject(deleted))
     }
@@ -211,7 +213,7 @@ impl Actions {
         };
         let placed = self.edit(edit).await?;
         let left = self
-            .settle_deleted(std::slice::from_ref(&placed), wait)
+            .settle_deleted(None, std::slice::from_ref(&placed), wait)
             .await;
         let deleted = deleted(placed.instance.name, placed.instance.id, left);
         Ok(Info::DeletedInstance(deleted))

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::{Condition, InstanceReport};
+use model::{Condition, InstanceReport, ProjectId};
 use store::status;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,10 +23,11 @@ impl Actions {
             .await;
     }
 
-    /// Waits until nothing is left of the deleted instances. Gives the accounts of those that are left,
-    /// `None` for one that cannot be read.
+    /// Waits until nothing is left of the deleted instances and, where one was deleted, of the project.
+    /// Gives the accounts of what is left, `None` for one that cannot be read.
     pub(super) async fn settle_deleted(
         &self,
+        project: Option<ProjectId>,
         instances: &[Placed],
         bound: Duration,
     ) -> Vec<Option<InstanceReport>> {
@@ -36,10 +37,22 @@ impl Actions {
                 Ok(None) => None,
                 account => Some(account.ok().flatten()),
             };
-            accounts.filter_map(is_left).collect::<Vec<_>>()
+            let namespace = project
+                .filter(|project| self.has_namespace(*project))
+                .map(|_| None);
+            accounts
+                .filter_map(is_left)
+                .chain(namespace)
+                .collect::<Vec<_>>()
         };
         self.watch_until(bound, || left().is_empty()).await;
         left()
+    }
+
+    /// Whether something of a project is in the world, as far as can be read.
+    fn has_namespace(&self, project: ProjectId) -> bool {
+        let account = self.status.get(&status::project_report_key(project));
+        !matches!(account, Ok(None))
     }
 
     async fn watch_until(&self, bound: Duration, is_done: impl Fn() -> bool) {
@@ -47,7 +60,7 @@ impl Actions {
             return;
         };
         let deadline = Instant::now() + bound;
-        let mut watch = self.status.watch(status::INSTANCE_REPORT_PREFIX);
+        let mut watch = self.status.watch(status::REPORT_PREFIX);
         let mut stopping = self.stopping.clone();
         while !is_done() {
             let change = async {

@@ -137,7 +137,10 @@ impl Controller {
         if changed && !keep(&self.store, &mut self.layout, next)? {
             return Ok(true);
         }
-        self.reporter.publish(&report)?;
+        let namespaces = observed.network.projects.keys();
+        let projects = namespaces.chain(self.layout.layout.networks.keys());
+        self.reporter
+            .publish(&report, projects.copied().collect())?;
         for effect in planner::diff(inputs, &self.layout.layout) {
             log_effect(&effect);
             self.effects.begin(effect);

@@ -1,10 +1,10 @@
 //! Telling the other roles how each instance stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use model::{InstanceId, InstanceReport, Report};
-use store::status::{REPORT_PREFIX, TROUBLES_KEY, report_key, troubles};
+use model::{InstanceId, InstanceReport, ProjectId, Report};
+use store::status::{REPORT_PREFIX, TROUBLES_KEY, project_report_key, report_key};
 use store::{Store, Transaction};
 
 /// Figures that change all the time are told this often; anything else at once.
@@ -14,6 +14,7 @@ const FIGURES_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Reporter {
     status: Store,
     told: BTreeMap<InstanceId, Told>,
+    projects: BTreeSet<ProjectId>,
     troubles: Option<Vec<String>>,
 }
 
@@ -30,50 +31,68 @@ impl Reporter {
         Ok(Self {
             status,
             told: BTreeMap::new(),
+            projects: BTreeSet::new(),
             troubles: None,
         })
     }
 
-    /// Writes what changed since the last time, in one transaction.
-    pub(super) fn publish(&mut self, report: &Report) -> anyhow::Result<()> {
-        let mut transaction = Transaction::new();
-        let mut fresh = Vec::new();
-        for (id, report) in &report.instances {
-            let essence = essence(report);
-            if !self.is_told(*id, report, &essence) {
-                transaction = transaction.put_json(report_key(*id), report)?;
-                fresh.push((
-                    *id,
-                    Told {
-                        report: report.clone(),
-                        essence,
-                        at: Instant::now(),
-                    },
-                ));
-            }
+    /// Writes what changed since the last time, in one transaction. `projects` are those of which
+    /// something is in the world.
+    pub(super) fn publish(
+        &mut self,
+        report: &Report,
+        projects: BTreeSet<ProjectId>,
+    ) -> anyhow::Result<()> {
+        let fresh = self.untold(report);
+        let mut changes = Transaction::new();
+        for (id, told) in &fresh {
+            changes = changes.put_json(report_key(*id), &told.report)?;
         }
-        let gone: Vec<_> = self
+        for id in self
             .told
             .keys()
             .filter(|id| !report.instances.contains_key(id))
-            .copied()
-            .collect();
-        for id in &gone {
-            transaction = transaction.delete(report_key(*id));
+        {
+            changes = changes.delete(report_key(*id));
         }
-        let mut all = report.troubles.clone();
-        all.extend(troubles(&self.status)?);
-        let troubles_changed = self.troubles.as_ref() != Some(&all);
-        if troubles_changed {
-            transaction = transaction.put_json(TROUBLES_KEY, &all)?;
+        for id in projects.difference(&self.projects) {
+            changes = changes.put_json(project_report_key(*id), &())?;
         }
-        if troubles_changed || !fresh.is_empty() || !gone.is_empty() {
-            self.status.commit(transaction)?;
+        for id in self.projects.difference(&projects) {
+            changes = changes.delete(project_report_key(*id));
         }
-        self.troubles = Some(all);
+        if self.troubles.as_ref() != Some(&report.troubles) {
+            changes = changes.put_json(TROUBLES_KEY, &report.troubles)?;
+        }
+        if !changes.is_read_only() {
+            self.status.commit(changes)?;
+        }
         self.told.extend(fresh);
-        self.told.retain(|id, _| !gone.contains(id));
+        self.told.retain(|id, _| report.instances.contains_key(id));
+        self.projects = projects;
+        self.troubles = Some(report.troubles.clone());
         Ok(())
+    }
+
+    fn untold(&self, report: &Report) -> Vec<(InstanceId, Told)> {
+        let reports = report
+            .instances
+            .iter()
+            .map(|(id, report)| (*id, report, essence(report)));
+        reports
+            .filter(|(id, report, essence)| !self.is_told(*id, report, essence))
+            .map(|(id, report, essence)| {
+                let (report, at) = (report.clone(), Instant::now());
+                (
+                    id,
+                    Told {
+                        report,
+                        essence,
+                        at,
+                    },
+                )
+            })
+            .collect()
     }
 
     fn is_told(&self, id: InstanceId, report: &InstanceReport, essence: &InstanceReport) -> bool {
