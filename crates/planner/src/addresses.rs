@@ -1,89 +1,124 @@
 //! Which addresses a new VM gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Take;
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
-use model::{BackendHost, Intent, Layout, Mac, ProjectId, SubnetId, VmId};
+use ipnet::{Ipv4AddrRange, Ipv4Net};
+use model::{Intent, Layout, Mac, ProjectId, SubnetId, VmId};
 
-use crate::Settings;
+use crate::{Inputs, Settings, traffic};
 
 /// Addresses looked at before a subnet is held to be full: a bound on the work of one plan.
 const MOST_CANDIDATES: usize = 1 << 16;
 
-/// The lowest front address that nothing uses, rests on, or is still named for in DNS.
-///
-/// `None` when the front network is full.
-pub(crate) fn choose_front(settings: &Settings, layout: &Layout) -> Option<Ipv4Addr> {
-    let mut taken: BTreeSet<Ipv4Addr> = layout.ledger.resting.keys().copied().collect();
-    taken.extend(layout.dns.records.values().flatten());
-    taken.extend(
-        layout
-            .instances
-            .values()
-            .flat_map(|i| i.vms.values())
-            .map(|vm| vm.front.address),
-    );
-    taken.insert(settings.front.addr());
-    settings
-        .front
-        .hosts()
-        .take(MOST_CANDIDATES)
-        .find(|address| !taken.contains(address))
+/// The addresses of backends, as far as known, by project.
+pub(crate) type BackendAddresses = BTreeMap<ProjectId, BTreeSet<Ipv4Addr>>;
+
+/// What is taken, gathered once for a plan, and what the plan takes from the rest.
+pub(crate) struct Addresses {
+    /// Front addresses that VMs have, that rest, that DNS still names, and the host's own.
+    front: BTreeSet<Ipv4Addr>,
+    /// Where the search for a front address goes on. What lies before is taken.
+    front_candidates: Take<Ipv4AddrRange>,
+    tenant: BTreeMap<SubnetId, BTreeSet<Ipv4Addr>>,
+    backends: BackendAddresses,
 }
 
-/// The highest address of a tenant's subnet that no VM and no backend has.
-///
-/// People number their servers from the low end and put routers at either end, so a VM takes from the
-/// high end and, in a subnet of 16 addresses and more, leaves the first and the last host address
-/// alone. `None` when the subnet is full.
-pub(crate) fn choose_tenant(
-    intent: &Intent,
-    layout: &Layout,
-    project: ProjectId,
-    subnet: SubnetId,
-    cidr: Ipv4Net,
-) -> Option<Ipv4Addr> {
-    let taken: BTreeSet<Ipv4Addr> = layout
-        .instances
-        .values()
-        .flat_map(|instance| instance.vms.values())
-        .filter(|vm| vm.subnet == subnet)
-        .map(|vm| vm.tenant.address)
-        .chain(backend_addresses(intent, layout, project))
-        .collect();
-    let (network, broadcast) = (u32::from(cidr.network()), u32::from(cidr.broadcast()));
-    let margin = if cidr.prefix_len() <= 28 { 2 } else { 1 };
-    let lowest = network.saturating_add(margin);
-    let highest = broadcast.saturating_sub(margin);
-    (lowest..=highest)
-        .rev()
-        .take(MOST_CANDIDATES)
-        .map(Ipv4Addr::from)
-        .find(|address| !taken.contains(address))
+impl Addresses {
+    pub(crate) fn new(inputs: Inputs<'_>, layout: &Layout) -> Self {
+        let settings = inputs.settings;
+        let mut front: BTreeSet<Ipv4Addr> = layout.ledger.resting.keys().copied().collect();
+        front.extend(layout.dns.records.values().flatten());
+        front.insert(settings.front.addr());
+        let mut tenant: BTreeMap<SubnetId, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        for vm in layout.instances.values().flat_map(|i| i.vms.values()) {
+            front.insert(vm.front.address);
+            tenant
+                .entry(vm.subnet)
+                .or_default()
+                .insert(vm.tenant.address);
+        }
+        Self {
+            front,
+            front_candidates: settings.front.hosts().take(MOST_CANDIDATES),
+            tenant,
+            backends: backend_addresses(inputs.intent, layout),
+        }
+    }
+
+    /// Whether a backend of the project has that address.
+    pub(crate) fn is_backend(&self, project: ProjectId, address: Ipv4Addr) -> bool {
+        is_backend(&self.backends, project, address)
+    }
+
+    /// The lowest free front address and the highest free address of the tenant's subnet.
+    ///
+    /// `None` when the front network or the subnet is full.
+    pub(crate) fn take(
+        &mut self,
+        project: ProjectId,
+        subnet: SubnetId,
+        cidr: Ipv4Net,
+    ) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let tenant = self.choose_tenant(project, subnet, cidr)?;
+        let front = self
+            .front_candidates
+            .find(|address| !self.front.contains(address))?;
+        self.tenant.entry(subnet).or_default().insert(tenant);
+        Some((front, tenant))
+    }
+
+    /// The highest address of a tenant's subnet that no VM and no backend has.
+    ///
+    /// People number their servers from the low end and put routers at either end, so a VM takes from
+    /// the high end and, in a subnet of 16 addresses and more, leaves the first and the last host
+    /// address alone.
+    fn choose_tenant(
+        &self,
+        project: ProjectId,
+        subnet: SubnetId,
+        cidr: Ipv4Net,
+    ) -> Option<Ipv4Addr> {
+        let vms = self.tenant.get(&subnet);
+        let margin = if cidr.prefix_len() <= 28 { 2 } else { 1 };
+        let lowest = u32::from(cidr.network()).saturating_add(margin);
+        let highest = u32::from(cidr.broadcast()).saturating_sub(margin);
+        (lowest..=highest)
+            .rev()
+            .take(MOST_CANDIDATES)
+            .map(Ipv4Addr::from)
+            .find(|address| {
+                !vms.is_some_and(|vms| vms.contains(address)) && !self.is_backend(project, *address)
+            })
+    }
 }
 
-/// Every address at which a project's backends are, as far as known.
-pub(crate) fn backend_addresses(
-    intent: &Intent,
-    layout: &Layout,
+/// Every address at which backends are: those that users named, and those that their names resolve to.
+pub(crate) fn backend_addresses(intent: &Intent, layout: &Layout) -> BackendAddresses {
+    let mut found = BackendAddresses::new();
+    for (id, instance) in &intent.instances {
+        let Some(standing) = layout.instances.get(id) else {
+            continue;
+        };
+        let addresses = instance
+            .backends
+            .iter()
+            .flat_map(|backend| traffic::backend_addresses(&backend.host, &standing.resolved));
+        found.entry(instance.project).or_default().extend(addresses);
+    }
+    found
+}
+
+/// Whether a backend of the project has that address.
+pub(crate) fn is_backend(
+    backends: &BackendAddresses,
     project: ProjectId,
-) -> BTreeSet<Ipv4Addr> {
-    let given = intent
-        .instances
-        .values()
-        .filter(|instance| instance.project == project)
-        .flat_map(|instance| &instance.backends)
-        .filter_map(|backend| match backend.host {
-            BackendHost::Address(address) => Some(address),
-            BackendHost::Name(_) => None,
-        });
-    let resolved = layout
-        .instances
-        .values()
-        .filter(|instance| instance.project == project)
-        .flat_map(|instance| instance.resolved.values().flatten().copied());
-    given.chain(resolved).collect()
+    address: Ipv4Addr,
+) -> bool {
+    backends
+        .get(&project)
+        .is_some_and(|of_project| of_project.contains(&address))
 }
 
 /// The MACs of a VM's front and tenant NICs: locally administered, from the installation's salt and the
@@ -94,3 +129,6 @@ pub(crate) fn macs(settings: &Settings, vm: VmId) -> (Mac, Mac) {
     let mac = |kind| Mac([kind, salt_a, salt_b, high, middle, low]);
     (mac(0x02), mac(0x06))
 }
+
+#[cfg(test)]
+mod tests;

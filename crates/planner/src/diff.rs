@@ -1,10 +1,15 @@
 //! From the difference between what was decided and what is seen, to the steps that close it.
 
-use model::{Effect, Layout, NetworkSight, ProjectId, SubnetId, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Inputs, placement};
+use model::{
+    Effect, InstanceId, Layout, ProjectId, ProjectSight, SubnetId, Verdict, VmId, VmLayout,
+};
 
-/// The steps that bring the world closer to `layout`, in an order in which they can be begun at once.
+use crate::{Inputs, removal};
+
+/// The steps that bring the world closer to `layout`, in an order in which they can be begun at once;
+/// no two of them have the same key.
 ///
 /// A step that needs another one first is safe to begin: it makes what it needs, or fails and comes
 /// again with the next round. What is seen and stands in no layout belongs to nobody and is removed,
@@ -15,25 +20,29 @@ pub fn diff(inputs: Inputs<'_>, layout: &Layout) -> Vec<Effect> {
     ensure_networks(inputs, layout, &mut effects);
     ensure_vms(inputs, layout, &mut effects);
     remove_vms(inputs, layout, &mut effects);
-    remove_networks(inputs, layout, &mut effects);
+    for (project, sight) in &inputs.observed.network.projects {
+        remove_ports(*project, sight, layout, &mut effects);
+        remove_networks(inputs, *project, sight, layout, &mut effects);
+    }
     effects.retain(|effect| !inputs.observed.in_flight.contains(&effect.key()));
     effects
 }
 
+/// A subnet's bridge is no step of its own: it comes with the first VM or port, whose step makes it.
 fn ensure_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    let seen = &inputs.observed.network;
+    let seen = &inputs.observed.network.projects;
     for (project, network) in &layout.networks {
-        if !seen.projects.contains_key(project) {
+        let sight = seen.get(project);
+        if sight.is_none() {
             effects.push(Effect::EnsureProject { project: *project });
         }
+        // A port that hangs on another subnet is taken from there first.
+        let mut attached: BTreeSet<&String> = sight
+            .into_iter()
+            .flat_map(|s| s.subnets.values().flatten())
+            .collect();
         for (id, subnet) in &network.subnets {
-            let ports = ports_seen(seen, *project, *id);
-            // The subnet appears with its first VM, which makes it, or with its first port.
-            for port in subnet
-                .ports
-                .iter()
-                .filter(|port| !ports.iter().any(|seen| seen == *port))
-            {
+            for port in subnet.ports.iter().filter(|port| attached.insert(port)) {
                 effects.push(Effect::EnsurePort {
                     project: *project,
                     subnet: *id,
@@ -47,12 +56,11 @@ fn ensure_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect
 fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
     for (instance_id, instance) in &layout.instances {
         for (id, vm) in &instance.vms {
-            let sight = inputs.observed.vms.get(id);
-            let runs = sight.is_some_and(|sight| sight.pid.is_some());
             if vm.leaving.is_some() || vm.verdict == Verdict::Down {
                 continue;
             }
-            if !runs {
+            let sight = inputs.observed.vms.get(id);
+            if sight.is_none_or(|sight| sight.pid.is_none()) {
                 effects.push(Effect::EnsureVm {
                     project: instance.project,
                     instance: *instance_id,
@@ -71,22 +79,22 @@ fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
 }
 
 fn remove_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    let seen = inputs
-        .observed
+    let owners: BTreeMap<VmId, (InstanceId, &VmLayout)> = layout
+        .instances
+        .iter()
+        .flat_map(|(id, instance)| instance.vms.iter().map(|(vm, l)| (*vm, (*id, l))))
+        .collect();
+    let observed = inputs.observed;
+    let seen: BTreeSet<VmId> = observed
         .vms
         .keys()
-        .chain(&inputs.observed.network.vm_nics);
-    let mut seen: Vec<_> = seen.copied().collect();
-    seen.sort_unstable();
-    seen.dedup();
+        .chain(&observed.network.vm_nics)
+        .copied()
+        .collect();
     for id in seen {
-        let owner = layout
-            .instances
-            .iter()
-            .find_map(|(instance, l)| Some((*instance, l.vms.get(&id)?)));
-        let remove = match owner {
+        let remove = match owners.get(&id) {
             None => true,
-            Some((instance, vm)) => placement::may_be_removed(inputs, instance, vm),
+            Some((instance, vm)) => removal::may_be_removed(inputs, *instance, vm),
         };
         if remove {
             effects.push(Effect::RemoveVm { vm: id });
@@ -94,45 +102,66 @@ fn remove_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
     }
 }
 
-/// Networks are taken apart from the inside out: a bridge goes when no VM's NIC is left that may hang on
-/// it, a namespace when no bridge is left.
-fn remove_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    for (project, sight) in &inputs.observed.network.projects {
-        let network = layout.networks.get(project);
-        for (id, ports) in &sight.subnets {
-            let wanted = network.and_then(|network| network.subnets.get(id));
-            for port in ports
-                .iter()
-                .filter(|port| wanted.is_none_or(|w| !w.ports.contains(*port)))
-            {
-                effects.push(Effect::RemovePort {
-                    project: *project,
-                    subnet: *id,
-                    interface: port.clone(),
-                });
-            }
-            let occupied = wanted.is_some_and(|wanted| !wanted.ports.is_empty())
-                || layout
-                    .instances
-                    .values()
-                    .any(|i| i.vms.values().any(|vm| vm.subnet == *id));
-            if !occupied {
-                effects.push(Effect::RemoveSubnet {
-                    project: *project,
-                    subnet: *id,
-                });
-            }
-        }
-        if network.is_none() && sight.subnets.is_empty() {
-            effects.push(Effect::RemoveProject { project: *project });
+fn remove_ports(
+    project: ProjectId,
+    sight: &ProjectSight,
+    layout: &Layout,
+    effects: &mut Vec<Effect>,
+) {
+    for (id, ports) in &sight.subnets {
+        let wanted = layout
+            .networks
+            .get(&project)
+            .and_then(|network| network.subnets.get(id));
+        for port in ports
+            .iter()
+            .filter(|port| wanted.is_none_or(|w| !w.ports.contains(*port)))
+        {
+            effects.push(Effect::RemovePort {
+                project,
+                subnet: *id,
+                interface: port.clone(),
+            });
         }
     }
 }
 
-fn ports_seen(seen: &NetworkSight, project: ProjectId, subnet: SubnetId) -> Vec<String> {
-    let ports = seen
-        .projects
-        .get(&project)
-        .and_then(|project| project.subnets.get(&subnet));
-    ports.into_iter().flatten().cloned().collect()
+/// Networks are taken apart from the inside out: a bridge goes when it is decided no more and no port
+/// is left on it, a namespace when no bridge is left, and either only while nothing in the project is
+/// under way, for that may hang on it in a moment.
+///
+/// A bridge that stands in the layout stays even while it has neither VM nor port, since a VM may be
+/// decided for it while its removal is under way; one that was dropped is never used again.
+fn remove_networks(
+    inputs: Inputs<'_>,
+    project: ProjectId,
+    sight: &ProjectSight,
+    layout: &Layout,
+    effects: &mut Vec<Effect>,
+) {
+    let inside = Effect::EnsureProject { project }.key() + "/";
+    if inputs
+        .observed
+        .in_flight
+        .iter()
+        .any(|key| key.starts_with(&inside))
+    {
+        return;
+    }
+    let network = layout.networks.get(&project);
+    let is_decided = |id: &SubnetId| network.is_some_and(|n| n.subnets.contains_key(id));
+    for (id, ports) in &sight.subnets {
+        if !is_decided(id) && ports.is_empty() {
+            effects.push(Effect::RemoveSubnet {
+                project,
+                subnet: *id,
+            });
+        }
+    }
+    if network.is_none() && sight.subnets.is_empty() {
+        effects.push(Effect::RemoveProject { project });
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,14 +11,20 @@
 //! Nothing here reads a clock, waits, or has an effect. The same arguments give the same answer.
 
 mod addresses;
+mod clock;
+mod deaths;
 mod diff;
 mod networks;
 mod placement;
+mod removal;
 mod report;
 mod settings;
 mod traffic;
 mod verdict;
 mod zone;
+
+#[cfg(test)]
+mod samples;
 
 pub use diff::diff;
 pub use settings::{Settings, Windows};
@@ -46,13 +52,15 @@ pub struct Inputs<'a> {
 #[must_use]
 pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     let mut next = layout.clone();
-    verdict::judge_vms(inputs, &mut next);
-    placement::forget_vms_that_are_gone(inputs, &mut next);
-    networks::plan_subnets(inputs, &mut next);
+    clock::bear_a_clock_set_back(inputs, &mut next);
     traffic::plan_configs(inputs, &mut next);
+    verdict::judge_vms(inputs, &mut next);
+    removal::forget_what_is_gone(inputs, &mut next);
+    networks::plan_subnets(inputs, &mut next);
     placement::plan_vms(inputs, &mut next);
+    removal::hold_while_dns_names_it(inputs, &mut next);
     networks::drop_unused_subnets(inputs, &mut next);
-    zone::plan_zone(inputs, &mut next);
+    zone::plan_zone(inputs, layout, &mut next);
     let report = report::account(inputs, &next);
     (next, report)
 }

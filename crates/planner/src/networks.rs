@@ -1,11 +1,14 @@
 //! Which subnets each project's namespace has, and what is attached to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 use model::{Layout, NetworkLayout, ProjectId, SubnetId, SubnetLayout};
 
 use crate::Inputs;
+
+/// The subnets that users asked for, each with its ports.
+type WantedSubnets = BTreeMap<(ProjectId, Ipv4Net), BTreeSet<String>>;
 
 /// A namespace for each project, a subnet wherever an instance or a port asks for one, and each
 /// subnet's ports as they were asked for.
@@ -13,19 +16,17 @@ pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Layout) {
     for project in inputs.intent.projects.keys() {
         layout.networks.entry(*project).or_default();
     }
-    for (project, cidr) in wanted_subnets(inputs) {
-        ensure_subnet(layout, project, cidr);
-    }
+    let mut wanted = wanted_subnets(inputs);
     for (project, network) in &mut layout.networks {
         for subnet in network.subnets.values_mut() {
-            subnet.ports = inputs
-                .intent
-                .attachments
-                .iter()
-                .filter(|port| port.project == *project && port.subnet == subnet.cidr)
-                .map(|port| port.interface.clone())
-                .collect();
+            subnet.ports = wanted.remove(&(*project, subnet.cidr)).unwrap_or_default();
         }
+    }
+    for ((project, cidr), ports) in wanted {
+        let id = SubnetId(layout.ledger.last_subnet.0.saturating_add(1));
+        layout.ledger.last_subnet = id;
+        let network = layout.networks.entry(project).or_default();
+        network.subnets.insert(id, SubnetLayout { cidr, ports });
     }
 }
 
@@ -40,51 +41,35 @@ pub(crate) fn drop_unused_subnets(inputs: Inputs<'_>, layout: &mut Layout) {
         .map(|vm| vm.subnet)
         .collect();
     for (project, network) in &mut layout.networks {
-        network
-            .subnets
-            .retain(|id, subnet| used.contains(id) || wanted.contains(&(*project, subnet.cidr)));
+        network.subnets.retain(|id, subnet| {
+            used.contains(id) || wanted.contains_key(&(*project, subnet.cidr))
+        });
     }
     layout.networks.retain(|project, network| {
         inputs.intent.projects.contains_key(project) || !network.subnets.is_empty()
     });
 }
 
-/// The subnet of a project with that CIDR, where the layout has one.
-pub(crate) fn find_subnet(layout: &Layout, project: ProjectId, cidr: Ipv4Net) -> Option<SubnetId> {
-    let network = layout.networks.get(&project)?;
-    network
-        .subnets
-        .iter()
-        .find(|(_, subnet)| subnet.cidr == cidr)
-        .map(|(id, _)| *id)
+/// The subnet with that CIDR, where the project's network has one.
+pub(crate) fn find_subnet(network: &NetworkLayout, cidr: Ipv4Net) -> Option<SubnetId> {
+    let mut subnets = network.subnets.iter();
+    let (id, _) = subnets.find(|(_, subnet)| subnet.cidr == cidr)?;
+    Some(*id)
 }
 
-fn ensure_subnet(layout: &mut Layout, project: ProjectId, cidr: Ipv4Net) {
-    if find_subnet(layout, project, cidr).is_some() {
-        return;
+/// An attachment to a project that is gone counts for nothing.
+fn wanted_subnets(inputs: Inputs<'_>) -> WantedSubnets {
+    let intent = inputs.intent;
+    let mut wanted = WantedSubnets::new();
+    for instance in intent.instances.values() {
+        wanted
+            .entry((instance.project, instance.subnet))
+            .or_default();
     }
-    let id = SubnetId(layout.ledger.last_subnet.0.saturating_add(1));
-    layout.ledger.last_subnet = id;
-    let network: &mut NetworkLayout = layout.networks.entry(project).or_default();
-    network.subnets.insert(
-        id,
-        SubnetLayout {
-            cidr,
-            ports: BTreeSet::new(),
-        },
-    );
-}
-
-fn wanted_subnets(inputs: Inputs<'_>) -> BTreeSet<(ProjectId, Ipv4Net)> {
-    let instances = inputs
-        .intent
-        .instances
-        .values()
-        .map(|i| (i.project, i.subnet));
-    let ports = inputs
-        .intent
-        .attachments
-        .iter()
-        .map(|port| (port.project, port.subnet));
-    instances.chain(ports).collect()
+    let attachments = intent.attachments.iter();
+    for port in attachments.filter(|port| intent.projects.contains_key(&port.project)) {
+        let ports = wanted.entry((port.project, port.subnet)).or_default();
+        ports.insert(port.interface.clone());
+    }
+    wanted
 }

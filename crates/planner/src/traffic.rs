@@ -109,3 +109,6 @@ pub(crate) fn backend_addresses(
         BackendHost::Name(name) => resolved.get(name).cloned().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

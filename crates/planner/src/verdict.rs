@@ -5,20 +5,25 @@
 //!              hot path and probe answer            one sign is missing
 //!   Starting ───────────────────────────▶ Serving ◀────────────────────▶ Suspect
 //!      │                                     │                              │
-//!      │ process ended, or never a heartbeat │ process gone; or heartbeat and probe both gone;
-//!      ▼                                     ▼ or a heartbeat that reports no progress
+//!      │ process ended, no heartbeat, or     │ process gone; or heartbeat and probe both gone;
+//!      ▼ a hot path that never answers       ▼ or a heartbeat that reports no progress
 //!     Down ◀─────────────────────────────────┴──────────────────────────────┘
 //! ```
 //!
 //! Down is final here: a VM that is down is replaced and removed. A failing probe alone makes a VM
-//! suspect and never replaces it, since the fault may be the checker's.
+//! suspect and never replaces it, since the fault may be the checker's. Nor do heartbeats that are missing
+//! alone, since the fault may be the channel's.
 
-use model::{Generation, HeartbeatSight, Layout, ProbeSight, Verdict, VmLayout, VmSight};
+use model::{
+    Generation, Heartbeat, HeartbeatSight, Layout, ProbeSight, Refusal, Verdict, VmLayout, VmSight,
+};
 
 use crate::{Inputs, Windows};
 
 /// Failed probes in a row that count as a sign that a VM is gone.
 const FAILED_PROBES: u32 = 2;
+const UNPROBED: &str = "its heartbeats come; no checker has probed it";
+const ALL_IS_WELL: &str = "its heartbeats come and its hot path answers";
 
 /// Brings each VM's verdict up to what is seen of it.
 pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
@@ -55,62 +60,59 @@ fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     if vm.verdict == Verdict::Down {
         return (Verdict::Down, vm.evidence.clone());
     }
-    let starting = vm.verdict == Verdict::Starting;
-    match signs.sight {
-        None if starting => (Verdict::Starting, "it is not made yet".into()),
-        None => (Verdict::Down, "nothing of it is left on the host".into()),
-        Some(VmSight {
-            pid: None,
-            exit: Some(exit),
-            ..
-        }) => (Verdict::Down, format!("its process ended: {exit}")),
-        Some(VmSight { pid: None, .. }) if starting => {
-            (Verdict::Starting, "its process is not started yet".into())
-        }
-        Some(VmSight { pid: None, .. }) => (Verdict::Down, "its process is gone".into()),
-        Some(sight) => match &sight.heartbeat {
-            None => judge_unheard(starting, sight, signs),
-            Some(heard) if heard.age_ms > signs.windows.silence_ms => judge_silent(vm, signs),
-            Some(heard) => judge_heard(starting, heard, signs),
-        },
+    let Some(sight) = signs.sight else {
+        return match vm.verdict {
+            Verdict::Starting => (Verdict::Starting, "it is not made yet".into()),
+            _ => (Verdict::Down, "nothing of it is left on the host".into()),
+        };
+    };
+    if sight.pid.is_none() {
+        return match (&sight.exit, vm.verdict) {
+            (Some(exit), _) => (Verdict::Down, format!("its process ended: {exit}")),
+            (None, Verdict::Starting) => {
+                (Verdict::Starting, "its process is not started yet".into())
+            }
+            (None, _) => (Verdict::Down, "its process is gone".into()),
+        };
+    }
+    match &sight.heartbeat {
+        None => judge_unheard(vm, sight, signs),
+        Some(heard) if heard.age_ms > signs.windows.silence_ms => judge_silent(vm, heard, signs),
+        Some(heard) => judge_heard(vm, sight, &heard.heartbeat, signs),
     }
 }
 
 /// A process from which this observer has heard no heartbeat.
-fn judge_unheard(starting: bool, sight: &VmSight, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_unheard(vm: &VmLayout, sight: &VmSight, signs: &Signs<'_>) -> (Verdict, String) {
     let windows = signs.windows;
-    if sight.watched_ms > windows.boot_ms {
-        let window_s = windows.boot_ms / 1_000;
-        return (Verdict::Down, format!("no heartbeat within {window_s} s"));
-    }
-    match starting {
-        true => (
+    match vm.verdict {
+        Verdict::Starting if sight.watched_ms > windows.boot_ms => {
+            let window_s = windows.boot_ms / 1_000;
+            (Verdict::Down, format!("no heartbeat within {window_s} s"))
+        }
+        Verdict::Starting => (
             Verdict::Starting,
             "it runs, and its first heartbeat is awaited".into(),
         ),
         // A controller that begins to watch has not heard it either; only the whole window proves silence.
-        false if sight.watched_ms <= windows.silence_ms => (
-            Verdict::Serving,
+        standing if sight.watched_ms <= windows.silence_ms => (
+            standing,
             "its heartbeat is awaited by a controller that began just now".into(),
         ),
-        false => judge_silence(signs),
+        _ => judge_silence(signs),
     }
 }
 
 /// A process whose last heartbeat is too old.
-fn judge_silent(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
-    match vm.verdict {
-        Verdict::Starting => match probe_failed(signs.probe) {
-            Some(evidence) => (
-                Verdict::Down,
-                format!("its heartbeats ceased before it served, and {evidence}"),
-            ),
-            None => (
-                Verdict::Starting,
-                "its heartbeats ceased before it served".into(),
-            ),
-        },
-        _ => judge_silence(signs),
+fn judge_silent(vm: &VmLayout, heard: &HeartbeatSight, signs: &Signs<'_>) -> (Verdict, String) {
+    const CEASED: &str = "its heartbeats ceased before it served";
+    if vm.verdict != Verdict::Starting {
+        return judge_silence(signs);
+    }
+    match probe_failed(signs.probe) {
+        Some(evidence) => (Verdict::Down, format!("{CEASED}, and {evidence}")),
+        None if heard.age_ms > signs.windows.boot_ms => (Verdict::Down, CEASED.into()),
+        None => (Verdict::Starting, CEASED.into()),
     }
 }
 
@@ -126,69 +128,93 @@ fn judge_silence(signs: &Signs<'_>) -> (Verdict, String) {
 }
 
 /// A process whose heartbeats come.
-fn judge_heard(starting: bool, heard: &HeartbeatSight, signs: &Signs<'_>) -> (Verdict, String) {
-    let heartbeat = &heard.heartbeat;
-    let progress = heartbeat.progress_age_ms;
-    if progress.is_some_and(|age_ms| age_ms > signs.windows.progress_ms) {
-        let window_ms = signs.windows.progress_ms;
-        return (
-            Verdict::Down,
-            format!("its hot path made no progress for {window_ms} ms"),
-        );
+fn judge_heard(
+    vm: &VmLayout,
+    sight: &VmSight,
+    heartbeat: &Heartbeat,
+    signs: &Signs<'_>,
+) -> (Verdict, String) {
+    if let Some(evidence) = stalled(sight, heartbeat, signs.windows) {
+        return (Verdict::Down, evidence);
     }
-    if !starting {
-        return match (progress, probe_failed(signs.probe)) {
-            (None, _) => (
-                Verdict::Suspect,
-                "its balancer began anew and has not answered itself yet".into(),
-            ),
-            (Some(_), Some(evidence)) => (
-                Verdict::Suspect,
-                format!("its heartbeats come, but {evidence}"),
-            ),
-            (Some(_), None) => (
-                Verdict::Serving,
-                "its heartbeats come and its hot path answers".into(),
-            ),
-        };
+    match vm.verdict {
+        Verdict::Starting => judge_new(heartbeat, signs),
+        _ => judge_established(heartbeat, signs),
     }
-    if let Some(refusal) = &heartbeat.refused {
-        return (
-            Verdict::Starting,
-            format!(
-                "it refused configuration {}: {}: {}",
-                refusal.generation, refusal.path, refusal.message
-            ),
-        );
+}
+
+/// What the heartbeat says against the hot path, if it does. One that has a configuration and has never
+/// answered is given as long as a VM that boots, counted from when its balancer began or this observer
+/// did, whichever was later: before that nobody may have sent it a configuration.
+fn stalled(sight: &VmSight, heartbeat: &Heartbeat, windows: &Windows) -> Option<String> {
+    let since_start_ms = heartbeat.uptime_ms.min(sight.watched_ms);
+    match (heartbeat.progress_age_ms, heartbeat.generation) {
+        (Some(age_ms), _) if age_ms > windows.progress_ms => Some(format!(
+            "its hot path made no progress for {} ms",
+            windows.progress_ms
+        )),
+        (None, Some(_)) if since_start_ms > windows.boot_ms => Some(format!(
+            "its hot path never answered within {} s",
+            windows.boot_ms / 1_000
+        )),
+        _ => None,
     }
-    if heartbeat.generation != Some(signs.wanted) {
-        return (
-            Verdict::Starting,
-            format!("it has yet to take configuration {}", signs.wanted),
-        );
+}
+
+/// A VM that served before.
+fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+    if heartbeat.progress_age_ms.is_none() {
+        let evidence = "its balancer began anew and has not answered itself yet";
+        return (Verdict::Suspect, evidence.into());
     }
-    match (progress, signs.probe) {
-        (None, _) => (
-            Verdict::Starting,
-            "its hot path has not answered yet".into(),
+    match probe_failed(signs.probe) {
+        Some(evidence) => (
+            Verdict::Suspect,
+            format!("its heartbeats come, but {evidence}"),
         ),
-        (Some(_), Some(probe)) if probe.answered => (
-            Verdict::Serving,
-            "its heartbeats come and its hot path answers".into(),
-        ),
-        (Some(_), Some(probe)) => (
-            Verdict::Starting,
-            format!(
-                "its front address does not answer the checker: {}",
-                probe.evidence
-            ),
-        ),
-        (Some(_), None) if heartbeat.uptime_ms > signs.windows.unprobed_ms => (
-            Verdict::Serving,
-            "its heartbeats come; no checker has probed it".into(),
-        ),
-        (Some(_), None) => (Verdict::Starting, "the checker has yet to probe it".into()),
+        None if signs.probe.is_none() => (Verdict::Serving, UNPROBED.into()),
+        None => (Verdict::Serving, ALL_IS_WELL.into()),
     }
+}
+
+/// A VM that is to serve for the first time.
+fn judge_new(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+    let wanted = signs.wanted;
+    let starting = |evidence: String| (Verdict::Starting, evidence);
+    if let Some(refusal) = heartbeat
+        .refused
+        .as_ref()
+        .filter(|r| r.generation == wanted)
+    {
+        return starting(refusal_in_words(refusal));
+    }
+    if heartbeat.generation != Some(wanted) {
+        return starting(format!("it has yet to take configuration {wanted}"));
+    }
+    if heartbeat.progress_age_ms.is_none() {
+        return starting("its hot path has not answered yet".into());
+    }
+    match signs.probe {
+        Some(probe) if probe.answered => (Verdict::Serving, ALL_IS_WELL.into()),
+        Some(probe) => starting(format!(
+            "its front address does not answer the checker: {}",
+            probe.evidence
+        )),
+        None if heartbeat.uptime_ms > signs.windows.unprobed_ms => {
+            (Verdict::Serving, UNPROBED.into())
+        }
+        None => starting("the checker has yet to probe it".into()),
+    }
+}
+
+/// A refused configuration, as a user reads it.
+pub(crate) fn refusal_in_words(refusal: &Refusal) -> String {
+    let Refusal {
+        generation,
+        path,
+        message,
+    } = refusal;
+    format!("it refused configuration {generation}: {path}: {message}")
 }
 
 /// What the probe says against the VM, if it does.

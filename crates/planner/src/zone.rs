@@ -1,30 +1,32 @@
 //! What DNS says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use model::{Instance, InstanceId, Layout};
+use model::{DnsLayout, Instance, InstanceLayout, Layout, VmLayout};
 
 use crate::Inputs;
 
-/// Names each instance's serving VMs. An instance of which none serves keeps the addresses it had: an
-/// answer that fails for a moment is better than none, which resolvers remember.
-pub(crate) fn plan_zone(inputs: Inputs<'_>, layout: &mut Layout) {
-    let records: BTreeMap<String, BTreeSet<Ipv4Addr>> = inputs
-        .intent
-        .instances
-        .iter()
-        .flat_map(|(id, instance)| {
-            let addresses = addresses_of(layout, *id, &names(inputs, instance));
-            names(inputs, instance)
-                .into_iter()
-                .map(move |name| (name, addresses.clone()))
-        })
-        .filter(|(_, addresses)| !addresses.is_empty())
-        .collect();
-    if records != layout.dns.records {
-        layout.dns.records = records;
-        layout.dns.serial = layout.dns.serial.saturating_add(1);
+/// Names each instance's serving VMs. An instance of which none serves keeps the addresses that it had
+/// `before`: an answer that fails for a moment is better than none, which resolvers remember.
+pub(crate) fn plan_zone(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout) {
+    let mut zone = DnsLayout::default();
+    for (id, instance) in &inputs.intent.instances {
+        let names = names(inputs, instance);
+        let mut addresses = serving_addresses(layout.instances.get(id));
+        // A new instance may have the name of one that was deleted in the same breath.
+        if addresses.is_empty() && before.instances.contains_key(id) {
+            let last = names.iter().filter_map(|name| before.dns.records.get(name));
+            addresses = last.flatten().copied().collect();
+        }
+        if !addresses.is_empty() {
+            let records = names.into_iter().map(|name| (name, addresses.clone()));
+            zone.records.extend(records);
+        }
+    }
+    if zone.records != layout.dns.records {
+        zone.serial = layout.dns.serial.saturating_add(1);
+        layout.dns = zone;
     }
     stamp_leaving(layout);
 }
@@ -40,36 +42,23 @@ pub(crate) fn names(inputs: Inputs<'_>, instance: &Instance) -> Vec<String> {
         .collect()
 }
 
-fn addresses_of(layout: &Layout, id: InstanceId, names: &[String]) -> BTreeSet<Ipv4Addr> {
-    let vms = layout.instances.get(&id).map(|instance| &instance.vms);
-    let serving: BTreeSet<Ipv4Addr> = vms
-        .into_iter()
-        .flat_map(|vms| vms.values())
-        .filter(|vm| vm.is_serving())
+fn serving_addresses(standing: Option<&InstanceLayout>) -> BTreeSet<Ipv4Addr> {
+    let vms = standing.into_iter().flat_map(|s| s.vms.values());
+    vms.filter(|vm| vm.is_serving())
         .map(|vm| vm.front.address)
-        .collect();
-    match serving.is_empty() {
-        true => names
-            .iter()
-            .filter_map(|name| layout.dns.records.get(name))
-            .flatten()
-            .copied()
-            .collect(),
-        false => serving,
-    }
+        .collect()
 }
 
 /// VMs that leave since this plan are out of the zone from this generation on.
 fn stamp_leaving(layout: &mut Layout) {
     let serial = layout.dns.serial;
-    let vms = layout
-        .instances
-        .values_mut()
-        .flat_map(|instance| instance.vms.values_mut());
-    for leaving in vms
-        .filter_map(|vm| vm.leaving.as_mut())
-        .filter(|l| l.dns_serial == 0)
-    {
+    let instances = layout.instances.values_mut();
+    let vms = instances.flat_map(|instance| instance.vms.values_mut());
+    let leaving = vms.filter_map(|vm: &mut VmLayout| vm.leaving.as_mut());
+    for leaving in leaving.filter(|leaving| leaving.dns_serial == 0) {
         leaving.dns_serial = serial;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! A host's clock that is set back.
+//!
+//! Liveness rests on ages from a monotonic clock, but what spans minutes, and must outlive the
+//! controller, is kept by the host's clock. A time that lies ahead of that clock was written before it was
+//! set back; waiting for it would take as long as the jump was wide.
+
+use model::{Layout, Timestamp};
+
+use crate::Inputs;
+
+/// Counts every wait that was begun in what is the future by now from now on.
+pub(crate) fn bear_a_clock_set_back(inputs: Inputs<'_>, layout: &mut Layout) {
+    let now = inputs.now;
+    for instance in layout.instances.values_mut() {
+        instance.downs.iter_mut().for_each(|at| *at = now.min(*at));
+        let leaving = instance
+            .vms
+            .values_mut()
+            .filter_map(|vm| vm.leaving.as_mut());
+        leaving.for_each(|leaving| leaving.since = now.min(leaving.since));
+    }
+    let longest_rest = Timestamp(now.0.saturating_add(inputs.settings.windows.rest_ms));
+    let rests = layout.ledger.resting.values_mut();
+    rests.for_each(|free_at| *free_at = longest_rest.min(*free_at));
+}

@@ -1,0 +1,261 @@
+use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered};
+use model::{AutoScaling, InstanceId, Verdict, VmId};
+
+fn scale(bench: &mut Bench, vms: u32) {
+    bench.asked(1).auto_scaling = AutoScaling::Between { min: vms, max: vms };
+}
+
+fn leaves(bench: &Bench, vm: u64) -> &str {
+    let leaving = bench.vm(vm).leaving.as_ref();
+    &leaving.expect("it leaves").reason
+}
+
+fn is_removed(bench: &Bench, vm: u64) -> bool {
+    bench
+        .diff()
+        .contains(&model::Effect::RemoveVm { vm: VmId(vm) })
+}
+
+#[test]
+fn an_instance_gets_as_many_vms_as_it_wants_at_once() {
+    let mut bench = Bench::with([instance_of(1, 3), instance(2)]);
+    bench.plan();
+    assert_eq!((bench.stay(1), bench.stay(2)), (vec![1, 2, 3], vec![4]));
+}
+
+#[test]
+fn a_dead_vm_is_replaced_at_once_and_its_identity_never_used_again() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.kill(1);
+    bench.plan();
+    assert_eq!(bench.stay(1), [2]);
+    assert_eq!(
+        leaves(&bench, 1),
+        "it is down: its process ended: killed by signal 9"
+    );
+    assert!(is_removed(&bench, 1));
+    bench.vanish(1);
+    bench.plan();
+    assert_eq!(bench.vms(1).len(), 1);
+    assert!(
+        bench
+            .layout
+            .ledger
+            .resting
+            .contains_key(&"10.200.0.2".parse().expect("an address"))
+    );
+}
+
+#[test]
+fn a_vm_that_vanished_is_found_dead_and_replaced_and_forgotten_by_the_next_plan() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.vanish(1);
+    bench.plan();
+    assert_eq!(bench.stay(1), [2]);
+    assert_eq!(bench.layout.instances[&InstanceId(1)].downs, [bench.now]);
+    bench.pass(1);
+    bench.plan();
+    assert_eq!(bench.vms(1).keys().copied().collect::<Vec<_>>(), [VmId(2)]);
+}
+
+#[test]
+fn a_vm_is_not_forgotten_while_anything_of_it_is_seen_or_under_way() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.kill(1);
+    bench.plan();
+    bench.vanish(1);
+    bench.observed.network.vm_nics.insert(VmId(1));
+    bench.plan();
+    assert!(bench.vms(1).contains_key(&VmId(1)));
+    bench.vanish(1);
+    bench.observed.in_flight.insert(model::vm_key(VmId(1)));
+    bench.plan();
+    assert!(bench.vms(1).contains_key(&VmId(1)));
+    bench.observed.in_flight.clear();
+    bench.plan();
+    assert!(!bench.vms(1).contains_key(&VmId(1)));
+}
+
+#[test]
+fn a_failing_probe_alone_never_replaces_a_vm() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    bench.observed.probes.insert(VmId(1), unanswered(10_000));
+    for _ in 0..100 {
+        bench.pass(60_000);
+        bench.plan();
+    }
+    assert_eq!(
+        (bench.stay(1), bench.vm(1).verdict),
+        (vec![1, 2], Verdict::Suspect)
+    );
+}
+
+#[test]
+fn vms_that_die_one_after_the_other_are_replaced_ever_more_slowly() {
+    let mut bench = Bench::serving([instance(1)]);
+    let mut waits_s = Vec::new();
+    while waits_s.len() < 9 {
+        if let [vm] = bench.stay(1)[..] {
+            bench.observed.vms.entry(VmId(vm)).or_insert_with(silent);
+            bench.kill(vm);
+            bench.plan();
+        }
+        let death = *bench.layout.instances[&InstanceId(1)]
+            .downs
+            .last()
+            .expect("it died");
+        while bench.stay(1).is_empty() {
+            bench.pass(250);
+            bench.plan();
+        }
+        waits_s.push(bench.now.since_ms(death) / 1_000);
+    }
+    assert_eq!(waits_s, [0, 0, 1, 2, 4, 8, 16, 32, 60]);
+}
+
+#[test]
+fn scaling_in_sends_away_the_youngest_that_serve_and_drains_them() {
+    let mut bench = Bench::serving([instance_of(1, 3)]);
+    scale(&mut bench, 1);
+    bench.plan();
+    assert_eq!(bench.stay(1), [1]);
+    assert_eq!(leaves(&bench, 3), "fewer VMs are wanted");
+    bench.pass(60_000);
+    bench.plan();
+    assert!(!is_removed(&bench, 2), "DNS still names it");
+    bench.publish();
+    bench.plan();
+    assert!(!is_removed(&bench, 2), "its clients have had no time yet");
+    bench.pass(bench.settings.windows.drain_ms);
+    bench.plan();
+    assert!(is_removed(&bench, 2) && is_removed(&bench, 3) && !is_removed(&bench, 1));
+}
+
+#[test]
+fn scaling_in_sends_away_what_does_not_serve_first_and_at_once() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    scale(&mut bench, 3);
+    bench.plan();
+    bench.observed.vms.insert(VmId(3), silent());
+    scale(&mut bench, 2);
+    bench.plan();
+    assert_eq!(bench.stay(1), [1, 2]);
+    assert!(is_removed(&bench, 3), "it was never in DNS");
+}
+
+#[test]
+fn scaling_in_waits_until_enough_of_those_that_stay_serve() {
+    let mut bench = Bench::with([instance_of(1, 3)]);
+    bench.plan();
+    scale(&mut bench, 1);
+    bench.plan();
+    assert_eq!(bench.stay(1), [1, 2, 3]);
+    bench
+        .observed
+        .vms
+        .insert(VmId(3), crate::samples::healthy(model::Generation(1)));
+    bench
+        .observed
+        .probes
+        .insert(VmId(3), crate::samples::answered());
+    bench.plan();
+    assert_eq!(
+        bench.stay(1),
+        [3],
+        "the one that serves stays, though it is the youngest"
+    );
+}
+
+#[test]
+fn a_vm_whose_tenant_address_a_backend_was_given_makes_room_when_its_stand_in_serves() {
+    let mut bench = Bench::serving([instance(1), instance(2)]);
+    bench.asked(2).backends.push(backend("1.1.1.253"));
+    bench.plan();
+    assert_eq!(bench.stay(1), [1, 3]);
+    bench.make_all_serve();
+    bench.plan();
+    assert_eq!(bench.stay(1), [3]);
+    assert_eq!(leaves(&bench, 1), "a backend has its tenant address");
+    assert_eq!(bench.stay(2), [2]);
+}
+
+#[test]
+fn a_deleted_instances_vms_are_removed_at_once_and_its_subnet_goes_with_the_last() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    bench.intent.instances.clear();
+    bench.plan();
+    assert_eq!(bench.stay(1), [0; 0]);
+    assert!(is_removed(&bench, 1) && is_removed(&bench, 2));
+    assert!(bench.layout.dns.records.is_empty());
+    bench.vanish(1);
+    bench.plan();
+    assert_eq!(
+        bench
+            .layout
+            .networks
+            .values()
+            .next()
+            .map(|n| n.subnets.len()),
+        Some(1)
+    );
+    bench.vanish(2);
+    bench.plan();
+    assert!(bench.layout.instances.is_empty());
+    assert_eq!(
+        bench
+            .layout
+            .networks
+            .values()
+            .next()
+            .map(|n| n.subnets.len()),
+        Some(0)
+    );
+}
+
+#[test]
+fn an_address_rests_for_its_time_and_for_as_long_as_published_dns_is_behind() {
+    let mut bench = Bench::serving([instance(1)]);
+    let address = bench.vm(1).front.address;
+    bench.intent.instances.clear();
+    bench.plan();
+    bench.vanish(1);
+    bench.plan();
+    bench.publish();
+    let rests = |bench: &Bench| bench.layout.ledger.resting.contains_key(&address);
+    bench.pass(bench.settings.windows.rest_ms - 1);
+    bench.plan();
+    assert!(rests(&bench));
+    bench.observed.dns_serial = Some(1);
+    bench.pass(1_000_000);
+    bench.plan();
+    assert!(rests(&bench), "published DNS may name it");
+    bench.publish();
+    bench.plan();
+    assert!(!rests(&bench));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_for_longer_than_its_window() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    scale(&mut bench, 1);
+    bench.plan();
+    bench.publish();
+    for vm in [1, 3, 4] {
+        bench.observed.vms.entry(VmId(vm)).or_insert_with(silent);
+        bench.kill(vm);
+        bench.plan();
+        bench.vanish(vm);
+        bench.plan();
+    }
+    bench.now.0 -= 500_000;
+    bench.plan();
+    assert_eq!(bench.stay(1), [0; 0], "three deaths hold the next one back");
+    bench.pass(1_000);
+    bench.plan();
+    assert_eq!(bench.stay(1), [5]);
+    bench.pass(bench.settings.windows.drain_ms);
+    assert!(is_removed(&bench, 2), "its drain is over");
+    bench.pass(bench.settings.windows.rest_ms);
+    bench.plan();
+    assert!(bench.layout.ledger.resting.is_empty());
+}

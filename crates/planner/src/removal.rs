@@ -1,0 +1,88 @@
+//! When a VM that leaves is removed, and when one that was removed is forgotten.
+//!
+//! ```text
+//!   leaving ──▶ DNS has dropped it ──▶ its clients had their time ──▶ removed ──▶ forgotten
+//!      │                                                                ▲         (its front
+//!      └── nobody is sent to it: it is down, it never served, ──────────┘          address rests)
+//!          or its instance was deleted
+//! ```
+
+use model::{InstanceId, Layout, Leaving, Timestamp, Verdict, VmId, VmLayout, vm_key};
+
+use crate::Inputs;
+
+/// Lets the time of a leaving VM's clients begin when DNS has dropped it: until then each plan begins
+/// it anew.
+pub(crate) fn hold_while_dns_names_it(inputs: Inputs<'_>, layout: &mut Layout) {
+    for (id, instance) in &mut layout.instances {
+        for vm in instance.vms.values_mut() {
+            if nobody_is_sent_to(inputs, *id, vm) {
+                continue;
+            }
+            if let Some(leaving) = vm.leaving.as_mut().filter(|l| !is_dropped(inputs, l)) {
+                leaving.since = inputs.now;
+            }
+        }
+    }
+}
+
+/// Whether a VM that leaves may be removed: at once when nobody is sent to it, else when DNS has
+/// dropped it and clients that still hold the answer have had their time.
+pub(crate) fn may_be_removed(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
+    vm.leaving.as_ref().is_some_and(|leaving| {
+        nobody_is_sent_to(inputs, id, vm)
+            || is_dropped(inputs, leaving)
+                && inputs.now.since_ms(leaving.since) >= inputs.settings.windows.drain_ms
+    })
+}
+
+/// Drops the VMs that were sent away by an earlier plan and of which nothing is left, lets their
+/// addresses rest, and drops deleted instances without VMs.
+pub(crate) fn forget_what_is_gone(inputs: Inputs<'_>, layout: &mut Layout) {
+    end_rests(inputs, layout);
+    let free_at = Timestamp(inputs.now.0.saturating_add(inputs.settings.windows.rest_ms));
+    let resting = &mut layout.ledger.resting;
+    for instance in layout.instances.values_mut() {
+        instance.vms.retain(|id, vm| {
+            let leaving = vm.leaving.as_ref();
+            let forget = leaving.is_some_and(|l| l.since < inputs.now) && is_gone(inputs, *id);
+            if forget {
+                resting.insert(vm.front.address, free_at);
+            }
+            !forget
+        });
+    }
+    layout.instances.retain(|id, instance| {
+        inputs.intent.instances.contains_key(id) || !instance.vms.is_empty()
+    });
+}
+
+/// A published zone that is behind may still name any address that rests; given to another VM, it would
+/// lead clients to a stranger.
+fn end_rests(inputs: Inputs<'_>, layout: &mut Layout) {
+    let published = inputs.observed.dns_serial.unwrap_or_default();
+    if published >= layout.dns.serial {
+        let resting = &mut layout.ledger.resting;
+        resting.retain(|_, free_at| *free_at > inputs.now);
+    }
+}
+
+/// A VM that is starting was never in DNS.
+fn nobody_is_sent_to(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
+    matches!(vm.verdict, Verdict::Down | Verdict::Starting)
+        || !inputs.intent.instances.contains_key(&id)
+}
+
+/// Whether the published zone is one without the VM. Zero stands for a generation that is not decided.
+fn is_dropped(inputs: Inputs<'_>, leaving: &Leaving) -> bool {
+    let published = inputs.observed.dns_serial;
+    leaving.dns_serial != 0 && published.is_some_and(|serial| serial >= leaving.dns_serial)
+}
+
+/// Whether nothing of a VM is seen, and nothing that may be making it is under way.
+fn is_gone(inputs: Inputs<'_>, id: VmId) -> bool {
+    let observed = inputs.observed;
+    !observed.vms.contains_key(&id)
+        && !observed.network.vm_nics.contains(&id)
+        && !observed.in_flight.contains(&vm_key(id))
+}

@@ -1,0 +1,146 @@
+//! How each VM stands, and what keeps the wanted number of them from serving the newest configuration.
+
+use model::{
+    Instance, InstanceLayout, Timestamp, Verdict, VmId, VmLayout, VmReport, Waiting, vm_key,
+};
+
+use super::waiting;
+use crate::Inputs;
+use crate::addresses::{BackendAddresses, is_backend};
+use crate::deaths::replacement_due;
+use crate::placement::wanted_vms;
+use crate::verdict::refusal_in_words;
+
+/// One report for each VM, oldest first.
+pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<VmReport> {
+    let report = |(id, vm): (&VmId, &VmLayout)| {
+        let sight = inputs.observed.vms.get(id);
+        let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
+        let running = sight.filter(|sight| sight.pid.is_some());
+        VmReport {
+            id: *id,
+            state: vm.verdict,
+            since: vm.since,
+            evidence: vm.evidence.clone(),
+            leaving: leaving_in_words(inputs, *id, vm),
+            driver: vm.driver,
+            accelerator: running.map(|sight| sight.accelerator.clone()),
+            pid: sight.and_then(|sight| sight.pid),
+            address: vm.front.address,
+            tenant_address: vm.tenant.address,
+            generation: heard.and_then(|heard| heard.generation()),
+            requests: heard.map_or(0, |heard| heard.heartbeat.counters.requests),
+        }
+    };
+    standing.vms.iter().map(report).collect()
+}
+
+/// What keeps the wanted number of VMs from serving the newest configuration.
+pub(super) fn vm_waiting(
+    inputs: Inputs<'_>,
+    asked: &Instance,
+    standing: &InstanceLayout,
+    backends: &BackendAddresses,
+) -> Vec<Waiting> {
+    let staying = standing.vms.iter().filter(|(_, vm)| vm.leaving.is_none());
+    let mut found = Vec::new();
+    let mut fit = 0;
+    for (id, vm) in staying {
+        let crowded = is_backend(backends, asked.project, vm.tenant.address);
+        fit += usize::from(!crowded);
+        let why = match crowded {
+            true => Some(format!(
+                "a backend has its tenant address {}, so it is to be replaced",
+                vm.tenant.address
+            )),
+            false => why_not_serving(inputs, standing, *id, vm),
+        };
+        found.extend(why.map(|why| waiting(format!("VM {id}"), why)));
+    }
+    found.extend(missing_vms(inputs, asked, standing, fit));
+    found
+}
+
+/// Why a VM could not be made or removed, where the last attempt failed.
+pub(super) fn failure_of(inputs: Inputs<'_>, vm: VmId) -> Option<String> {
+    let failure = inputs.observed.failures.get(&vm_key(vm))?;
+    let times = match failure.attempts {
+        0 | 1 => "once".into(),
+        attempts => format!("{attempts} times"),
+    };
+    Some(format!("{} (tried {times})", failure.message))
+}
+
+fn leaving_in_words(inputs: Inputs<'_>, id: VmId, vm: &VmLayout) -> Option<String> {
+    let reason = &vm.leaving.as_ref()?.reason;
+    Some(match failure_of(inputs, id) {
+        Some(failure) => format!("{reason}; its removal fails: {failure}"),
+        None => reason.clone(),
+    })
+}
+
+fn missing_vms(
+    inputs: Inputs<'_>,
+    asked: &Instance,
+    standing: &InstanceLayout,
+    fit: usize,
+) -> Option<Waiting> {
+    let wanted = wanted_vms(asked);
+    if fit >= wanted {
+        return None;
+    }
+    let why = match replacement_due(standing, wanted).filter(|due| *due > inputs.now) {
+        Some(due) => held_back(inputs, standing, due),
+        None => format!(
+            "the front network {} or subnet {} has no free address",
+            inputs.settings.front.trunc(),
+            asked.subnet
+        ),
+    };
+    let why = format!("{fit} of {wanted} are there: {why}");
+    Some(waiting("more VMs".into(), why))
+}
+
+fn held_back(inputs: Inputs<'_>, standing: &InstanceLayout, due: Timestamp) -> String {
+    format!(
+        "{} VMs were found down within {} s, so the next one is held back for {} s more",
+        standing.downs.len(),
+        inputs.settings.windows.downs_ms / 1_000,
+        due.since_ms(inputs.now).div_ceil(1_000)
+    )
+}
+
+fn why_not_serving(
+    inputs: Inputs<'_>,
+    standing: &InstanceLayout,
+    id: VmId,
+    vm: &VmLayout,
+) -> Option<String> {
+    let sight = inputs.observed.vms.get(&id);
+    let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
+    let wanted = standing.config.generation;
+    match vm.verdict {
+        Verdict::Starting => Some(why_starting(inputs, id, vm)),
+        Verdict::Suspect | Verdict::Down => Some(vm.evidence.clone()),
+        Verdict::Serving => {
+            // One heartbeat's lag after a restart of the controller is no news.
+            let heartbeat = &heard
+                .filter(|heard| heard.generation() != Some(wanted))?
+                .heartbeat;
+            let refusal = heartbeat
+                .refused
+                .as_ref()
+                .filter(|r| r.generation == wanted);
+            Some(refusal.map_or_else(
+                || format!("it has yet to take configuration {wanted}"),
+                refusal_in_words,
+            ))
+        }
+    }
+}
+
+fn why_starting(inputs: Inputs<'_>, id: VmId, vm: &VmLayout) -> String {
+    failure_of(inputs, id)
+        .or_else(|| inputs.observed.compute_trouble.clone())
+        .unwrap_or_else(|| vm.evidence.clone())
+}
