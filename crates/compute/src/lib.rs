@@ -12,7 +12,9 @@
 //! - Nothing is decided here. Whether a VM is dead, wanted or healthy is for others to say.
 
 mod accelerator;
+mod adoption;
 mod cgroup;
+mod changes;
 mod channel;
 mod compute;
 mod config;
@@ -24,14 +26,16 @@ mod line;
 mod log_file;
 mod owner;
 mod pidfd;
-mod probe;
 mod process;
 mod qemu;
 mod readiness;
+mod removal;
 mod scan;
+mod start;
+mod trial;
 mod vm;
 
 pub use compute::Compute;
-pub use config::{ComputeChoice, ComputeConfig, Identity, VmShape, VmSpec};
+pub use config::{ComputeChoice, ComputeConfig, Identity, VmSpec};
 pub use error::ComputeError;
 pub use readiness::{Accelerator, Readiness};

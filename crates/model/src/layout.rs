@@ -73,14 +73,25 @@ impl VmLayout {
 
 /// A VM's size. The names are those of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct VmShape {
-    /// Virtual CPUs.
+    /// Virtual processors; at least 1.
     pub vcpu: u32,
     /// GiB of a sparse disk; 0 for none.
     pub disk_size: u32,
-    /// MiB of memory.
+    /// MiB of memory. Under the `process` driver it bounds the cgroup.
     pub memory_mib: u32,
+}
+
+impl Default for VmShape {
+    /// What a balancer needs: one processor, 128 MiB, no disk.
+    fn default() -> Self {
+        Self {
+            vcpu: 1,
+            disk_size: 0,
+            memory_mib: 128,
+        }
+    }
 }
 
 /// What the controller holds a VM to be.

@@ -181,11 +181,7 @@ impl Hands {
                     vm,
                     hostname: format!("instance-{instance}-vm-{vm}"),
                     driver: layout.driver,
-                    shape: compute::VmShape {
-                        vcpu: layout.shape.vcpu,
-                        disk_size_gib: layout.shape.disk_size,
-                        memory_mib: layout.shape.memory_mib,
-                    },
+                    shape: layout.shape,
                     nics: VmNics {
                         vm,
                         project,

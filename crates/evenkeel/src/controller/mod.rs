@@ -230,7 +230,7 @@ fn settings(shared: &Shared) -> Settings {
         mac_salt: [salt_a, salt_b],
         front: config.front.cidr,
         driver: config.compute.driver.driver(),
-        shape: config.shape(),
+        shape: config.vm,
         windows,
     }
 }

@@ -31,7 +31,7 @@ pub struct Config {
     /// How VMs are run.
     pub compute: ComputeSection,
     /// How large VMs are.
-    pub vm: VmSection,
+    pub vm: VmShape,
     /// When a VM is held to be dead.
     pub health: HealthSection,
 }
@@ -78,18 +78,6 @@ pub struct ComputeSection {
     pub qemu: PathBuf,
 }
 
-/// How large VMs are.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct VmSection {
-    /// Virtual CPUs.
-    pub vcpu: u32,
-    /// GiB of a sparse disk; a balancer needs none.
-    pub disk_size: u32,
-    /// MiB of memory.
-    pub memory_mib: u32,
-}
-
 /// When a VM is held to be dead.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -113,7 +101,7 @@ impl Default for Config {
             front: FrontSection::default(),
             dns: DnsSection::default(),
             compute: ComputeSection::default(),
-            vm: VmSection::default(),
+            vm: VmShape::default(),
             health: HealthSection::default(),
         }
     }
@@ -153,16 +141,6 @@ impl Default for ComputeSection {
             image: None,
             balancer: None,
             qemu: PathBuf::from("qemu-system-x86_64"),
-        }
-    }
-}
-
-impl Default for VmSection {
-    fn default() -> Self {
-        Self {
-            vcpu: 1,
-            disk_size: 0,
-            memory_mib: 128,
         }
     }
 }
@@ -279,21 +257,6 @@ impl Config {
             ]
         })
     }
-
-    /// The size of a VM.
-    #[must_use]
-    pub fn shape(&self) -> VmShape {
-        let VmSection {
-            vcpu,
-            disk_size,
-            memory_mib,
-        } = self.vm;
-        VmShape {
-            vcpu,
-            disk_size,
-            memory_mib,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -304,7 +267,7 @@ mod tests {
     fn the_missions_own_vm_size_is_taken() {
         let config: Config = toml::from_str("[vm]\nvcpu = 4\ndisk_size = 10\n").unwrap();
         assert_eq!(
-            config.shape(),
+            config.vm,
             VmShape {
                 vcpu: 4,
                 disk_size: 10,

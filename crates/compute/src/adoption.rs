@@ -1,0 +1,88 @@
+//! Takes over VMs that run and that nobody watches: those of an earlier process, and those whose
+//! start was broken off after the process was there.
+
+use std::time::Instant;
+
+use model::VmId;
+
+use crate::ComputeError;
+use crate::compute::Inner;
+use crate::directory::Directory;
+use crate::owner::{Purpose, Tagged};
+use crate::pidfd::Process;
+use crate::scan::{Found, scan};
+use crate::vm::{Subject, Vm, lock};
+
+/// When processes are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Nothing else happens yet. Trial boots are nobody's now, and are ended.
+    Start,
+    /// From time to time. A VM that is just being made or removed is left to whoever does that.
+    Look,
+    /// This VM is about to be started, and its turn is held.
+    Making(VmId),
+}
+
+impl Inner {
+    /// Takes over processes that carry our tag and are not watched yet.
+    pub(crate) async fn adopt(&self, occasion: Occasion) -> Result<(), ComputeError> {
+        for Found { process, tagged } in self.tagged_processes().await? {
+            match (tagged.purpose, occasion) {
+                (Purpose::Trial, Occasion::Start) => {
+                    if let Err(error) = process.kill() {
+                        tracing::warn!(%error, pid = process.pid, "cannot end a left-over trial boot");
+                    }
+                }
+                (Purpose::Vm(vm), Occasion::Start) => self.adopt_one(vm, process, tagged),
+                (Purpose::Vm(vm), Occasion::Look) => {
+                    let turn = self.turn(vm);
+                    if let Ok(_held) = turn.try_lock() {
+                        self.adopt_one(vm, process, tagged);
+                    }
+                }
+                (Purpose::Vm(vm), Occasion::Making(made)) if vm == made => {
+                    self.adopt_one(vm, process, tagged);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every process that carries our tag.
+    pub(crate) async fn tagged_processes(&self) -> Result<Vec<Found>, ComputeError> {
+        let installation = self.config.installation.clone();
+        let found = tokio::task::spawn_blocking(move || scan(&installation))
+            .await
+            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+            .map_err(ComputeError::file("look through", "/proc".as_ref()))?;
+        *lock(&self.scanned) = Some(Instant::now());
+        Ok(found)
+    }
+
+    fn adopt_one(&self, vm: VmId, process: Process, tagged: Tagged) {
+        let watched = lock(&self.vms).get(&vm).cloned();
+        if watched.is_some_and(|watched| watched.exit().is_none()) {
+            return;
+        }
+        let directory = Directory::of_vm(&self.config.directory, vm);
+        let boot = directory.read_record().map(|record| record.boot);
+        tracing::info!(%vm, pid = process.pid, "taking over a running VM");
+        let subject = Subject {
+            vm,
+            driver: tagged.driver,
+            accelerator: tagged.accelerator,
+            process,
+            directory,
+            boot,
+            wanted: self.wanted(vm, |wanted| wanted.subscribe()),
+        };
+        match Vm::watch(subject, &self.changes) {
+            Ok(watched) => {
+                lock(&self.vms).insert(vm, watched.into());
+            }
+            Err(error) => tracing::warn!(%vm, %error, "cannot watch a running VM; trying again"),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the host says to a VM, and when.
+//!
+//! ```text
+//!            AwaitingBoot                          Heartbeat, generation < wanted
+//!   silent ───────────────▶ Boot (again after   ◀──────────────▶ Configure (again after
+//!                           RESEND, if asked)                    RESEND, until it is named or refused)
+//! ```
+//!
+//! Nothing is said to a guest that did not speak first on this connection, so nothing piles up in a
+//! socket that nobody reads.
+
+use std::time::{Duration, Instant};
+
+use model::{BalancerConfig, Generation, GuestMessage, Heartbeat};
+
+/// Shortest time between two sendings of the same message.
+const RESEND: Duration = Duration::from_millis(500);
+
+/// What is to be said now.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Say {
+    Boot,
+    Configure,
+}
+
+/// One connection's state.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    awaits_boot: bool,
+    boot_sent: Option<Instant>,
+    /// Generations that the last heartbeat named: running and refused.
+    heard: Option<(Option<Generation>, Option<Generation>)>,
+    pushed: Option<(Generation, Instant)>,
+}
+
+impl Conversation {
+    /// Takes note of what the guest said.
+    pub(crate) fn hear(&mut self, message: &GuestMessage) {
+        match message {
+            GuestMessage::AwaitingBoot { .. } => self.awaits_boot = true,
+            GuestMessage::Heartbeat(heartbeat) => {
+                self.awaits_boot = false;
+                let refused = heartbeat.refused.as_ref().map(|refusal| refusal.generation);
+                self.heard = Some((heartbeat.generation, refused));
+            }
+            GuestMessage::Log { .. } => {}
+        }
+    }
+
+    /// What is to be said at `now`, and takes note that it is. `can_boot` is whether it is known who
+    /// the VM is; `wanted` is what it should balance.
+    pub(crate) fn speak(
+        &mut self,
+        now: Instant,
+        can_boot: bool,
+        wanted: Option<&BalancerConfig>,
+    ) -> Option<Say> {
+        if self.awaits_boot && can_boot && due(self.boot_sent, now) {
+            self.boot_sent = Some(now);
+            self.awaits_boot = false;
+            return Some(Say::Boot);
+        }
+        let generation = wanted?.generation;
+        let (running, refused) = self.heard?;
+        if running >= Some(generation) || refused == Some(generation) {
+            return None;
+        }
+        let sent = self.pushed.filter(|(pushed, _)| *pushed == generation);
+        if !due(sent.map(|(_, at)| at), now) {
+            return None;
+        }
+        self.pushed = Some((generation, now));
+        Some(Say::Configure)
+    }
+}
+
+fn due(sent: Option<Instant>, now: Instant) -> bool {
+    sent.is_none_or(|at| now.duration_since(at) >= RESEND)
+}
+
+/// Whether `new` tells a controller anything that `old` did not: that the VM speaks at all, that its
+/// configuration was changed or refused, or that a backend's health changed.
+pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
+    let Some(old) = old else {
+        return true;
+    };
+    let health = |heartbeat: &Heartbeat| -> Vec<_> {
+        let backends = heartbeat.backends.iter();
+        backends
+            .map(|backend| (backend.address, backend.port, backend.health))
+            .collect()
+    };
+    old.generation != new.generation || old.refused != new.refused || health(old) != health(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{
+        BackendHealth, BackendStatus, Counters, Criteria, HealthCheck, HealthProtocol, Refusal,
+        Timeouts, TrafficType,
+    };
+    use std::net::Ipv4Addr;
+
+    fn config(generation: u64) -> BalancerConfig {
+        BalancerConfig {
+            generation: Generation(generation),
+            instance: "web".to_owned(),
+            traffic: TrafficType::Http,
+            port: 80,
+            backends: vec![],
+            health_check: HealthCheck {
+                protocol: HealthProtocol::Http,
+                port: None,
+                request_path: "/".to_owned(),
+                criteria: Criteria::default(),
+            },
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    fn heartbeat(generation: Option<u64>, refused: Option<u64>) -> Heartbeat {
+        Heartbeat {
+            sequence: 1,
+            uptime_ms: 1,
+            generation: generation.map(Generation),
+            refused: refused.map(|generation| Refusal {
+                generation: Generation(generation),
+                path: "port".to_owned(),
+                message: "taken".to_owned(),
+            }),
+            progress_age_ms: None,
+            counters: Counters::default(),
+            backends: vec![],
+        }
+    }
+
+    fn beat(generation: Option<u64>, refused: Option<u64>) -> GuestMessage {
+        GuestMessage::Heartbeat(heartbeat(generation, refused))
+    }
+
+    fn awaiting() -> GuestMessage {
+        GuestMessage::AwaitingBoot {
+            version: "1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn boot_is_sent_when_asked_for_and_again_only_after_a_while() {
+        let (start, mut talk) = (Instant::now(), Conversation::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(talk.speak(at(0), true, None), None);
+        talk.hear(&awaiting());
+        assert_eq!(
+            talk.speak(at(0), false, None),
+            None,
+            "nobody knows who it is"
+        );
+        assert_eq!(talk.speak(at(1), true, None), Some(Say::Boot));
+        assert_eq!(talk.speak(at(900), true, None), None, "not asked again");
+        talk.hear(&awaiting());
+        assert_eq!(talk.speak(at(1000), true, None), Some(Say::Boot));
+        talk.hear(&awaiting());
+        assert_eq!(talk.speak(at(1499), true, None), None, "too soon");
+        assert_eq!(talk.speak(at(1500), true, None), Some(Say::Boot));
+    }
+
+    #[test]
+    fn a_configuration_is_pushed_until_the_heartbeat_names_it() {
+        let (start, mut talk) = (Instant::now(), Conversation::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        let wanted = config(5);
+        assert_eq!(
+            talk.speak(at(0), true, Some(&wanted)),
+            None,
+            "guest is silent"
+        );
+        talk.hear(&beat(None, None));
+        assert_eq!(talk.speak(at(0), true, None), None, "nothing wanted");
+        assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Configure));
+        talk.hear(&beat(Some(4), None));
+        assert_eq!(talk.speak(at(400), true, Some(&wanted)), None, "too soon");
+        assert_eq!(
+            talk.speak(at(501), true, Some(&wanted)),
+            Some(Say::Configure)
+        );
+        let newer = config(6);
+        assert_eq!(
+            talk.speak(at(502), true, Some(&newer)),
+            Some(Say::Configure),
+            "newer goes at once"
+        );
+        talk.hear(&beat(Some(6), None));
+        assert_eq!(talk.speak(at(5000), true, Some(&newer)), None, "taken");
+        talk.hear(&beat(None, None));
+        assert_eq!(
+            talk.speak(at(5001), true, Some(&newer)),
+            Some(Say::Configure),
+            "balancer began anew"
+        );
+    }
+
+    #[test]
+    fn a_refused_or_older_configuration_is_not_pushed() {
+        let (now, mut talk) = (Instant::now(), Conversation::default());
+        talk.hear(&beat(Some(4), Some(5)));
+        assert_eq!(talk.speak(now, true, Some(&config(5))), None);
+        assert_eq!(talk.speak(now, true, Some(&config(3))), None);
+        assert_eq!(
+            talk.speak(now, true, Some(&config(6))),
+            Some(Say::Configure)
+        );
+    }
+
+    #[test]
+    fn only_news_are_worth_a_round() {
+        let backend = |health| BackendStatus {
+            address: Ipv4Addr::new(1, 1, 1, 10),
+            port: 80,
+            health,
+            health_age_ms: 1,
+            last_check: None,
+            last_check_age_ms: None,
+            requests: 0,
+            errors: 0,
+            active: 0,
+        };
+        let old = Heartbeat {
+            backends: vec![backend(BackendHealth::Up)],
+            ..heartbeat(Some(1), None)
+        };
+        let mut same = old.clone();
+        same.sequence = 2;
+        same.counters.requests = 9;
+        same.backends[0].health_age_ms = 300;
+        assert!(!worth_a_round(Some(&old), &same));
+        assert!(worth_a_round(None, &same));
+        for news in [
+            heartbeat(Some(2), None),
+            heartbeat(Some(1), Some(2)),
+            heartbeat(Some(1), None),
+            Heartbeat {
+                backends: vec![backend(BackendHealth::Down)],
+                ..old.clone()
+            },
+        ] {
+            assert!(worth_a_round(Some(&old), &news), "{news:?}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Driver `qemu`: a microVM from the image.
+
+mod arguments;
+mod clock;
+mod machine;
+mod qmp;
+
+pub(crate) use arguments::{Disk, Nic, Plan};
+pub(crate) use clock::measure_tsc_khz;
+pub(crate) use machine::{Machine, find_program, make_disk, version};
+pub(crate) use qmp::{Qmp, QmpError};

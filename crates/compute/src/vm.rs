@@ -1,0 +1,209 @@
+//! One VM whose process was started or found: what is known of it, and the tasks that watch it.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{BalancerConfig, Boot, Driver, Heartbeat, HeartbeatSight, VmId, VmSight};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::changes::Changes;
+use crate::channel::{Line, converse, worth_a_round};
+use crate::directory::Directory;
+use crate::pidfd::Process;
+use crate::qemu::{Qmp, QmpError};
+
+/// Between two attempts to connect to QEMU's control socket.
+const QMP_RECONNECT: Duration = Duration::from_millis(200);
+
+/// What a VM's watching begins with.
+pub(crate) struct Subject {
+    pub vm: VmId,
+    pub driver: Driver,
+    /// `kvm`, `tcg` or `process`.
+    pub accelerator: String,
+    pub process: Process,
+    pub directory: Directory,
+    /// Who the VM is; `None` when an adopted VM's record cannot be read.
+    pub boot: Option<Boot>,
+    pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
+}
+
+/// One VM under watch. Dropping it leaves the VM alone and its channel free for another.
+pub(crate) struct Vm {
+    pub driver: Driver,
+    pub process: Process,
+    accelerator: String,
+    since: Instant,
+    known: Arc<Mutex<Known>>,
+    boot: watch::Sender<Option<Boot>>,
+    connected: watch::Receiver<bool>,
+    exit: watch::Receiver<Option<String>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+/// What the tasks have learnt.
+#[derive(Default)]
+struct Known {
+    heartbeat: Option<(Instant, Heartbeat)>,
+    /// QEMU's own reason for its end.
+    shutdown: Option<String>,
+}
+
+impl Vm {
+    /// Begins to watch a running VM. Must be called within a tokio runtime.
+    pub(crate) fn watch(subject: Subject, changes: &Changes) -> std::io::Result<Self> {
+        let known = Arc::new(Mutex::new(Known::default()));
+        let (boot, boot_told) = watch::channel(subject.boot);
+        let (connected, connected_seen) = watch::channel(false);
+        let (exit, exit_seen) = watch::channel(None);
+        let line = Line {
+            vm: subject.vm,
+            socket: subject.directory.channel(),
+            boot: boot_told,
+            wanted: subject.wanted,
+            connected,
+        };
+        let channel = tokio::spawn(converse(line, listener(known.clone(), changes.clone())));
+        let control = tokio::spawn(follow_qemu(
+            subject.driver,
+            subject.directory,
+            known.clone(),
+        ));
+        // Not among the tasks that end with `self`: a child is to be reaped whoever watches it.
+        tokio::spawn(await_end(
+            subject.process.try_clone()?,
+            known.clone(),
+            exit,
+            changes.clone(),
+        ));
+        Ok(Self {
+            driver: subject.driver,
+            process: subject.process,
+            accelerator: subject.accelerator,
+            since: Instant::now(),
+            known,
+            boot,
+            connected: connected_seen,
+            exit: exit_seen,
+            tasks: [channel, control],
+        })
+    }
+
+    /// What is seen of the VM now.
+    pub(crate) fn sight(&self, now: Instant) -> VmSight {
+        let exit = self.exit();
+        let known = lock(&self.known);
+        let heartbeat = known
+            .heartbeat
+            .as_ref()
+            .map(|(heard, heartbeat)| HeartbeatSight {
+                age_ms: milliseconds(now.saturating_duration_since(*heard)),
+                heartbeat: heartbeat.clone(),
+            });
+        VmSight {
+            driver: self.driver,
+            pid: exit.is_none().then_some(self.process.pid),
+            accelerator: self.accelerator.clone(),
+            watched_ms: milliseconds(now.saturating_duration_since(self.since)),
+            heartbeat,
+            exit,
+        }
+    }
+
+    /// How the process ended, once it has.
+    pub(crate) fn exit(&self) -> Option<String> {
+        self.exit.borrow().clone()
+    }
+
+    /// Waits until the process has ended and is reaped, and says how it ended.
+    pub(crate) async fn ended(&self) -> String {
+        let mut exit = self.exit.clone();
+        let ended = exit.wait_for(Option::is_some).await;
+        ended.ok().and_then(|end| end.clone()).unwrap_or_default()
+    }
+
+    /// Says who the VM is, in case that was not known when it was found.
+    pub(crate) fn tell(&self, boot: &Boot) {
+        self.boot.send_if_modified(|told| {
+            let news = told.as_ref() != Some(boot);
+            *told = Some(boot.clone());
+            news
+        });
+    }
+
+    /// Waits until the control channel is connected.
+    pub(crate) fn channel_connected(&self) -> impl Future<Output = ()> + use<> {
+        let mut connected = self.connected.clone();
+        async move {
+            let _channel_task_ended = connected.wait_for(|connected| *connected).await;
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn listener(known: Arc<Mutex<Known>>, changes: Changes) -> impl Fn(Heartbeat) + Send {
+    move |heartbeat| {
+        let news = {
+            let mut known = lock(&known);
+            let old = known.heartbeat.as_ref().map(|(_, old)| old);
+            let news = worth_a_round(old, &heartbeat);
+            known.heartbeat = Some((Instant::now(), heartbeat));
+            news
+        };
+        if news {
+            changes.bump();
+        }
+    }
+}
+
+async fn await_end(
+    process: Process,
+    known: Arc<Mutex<Known>>,
+    exit: watch::Sender<Option<String>>,
+    changes: Changes,
+) {
+    let end = match process.ended().await {
+        Ok(end) => end,
+        Err(error) => format!("cannot be watched: {error}"),
+    };
+    let reason = lock(&known).shutdown.take();
+    exit.send_replace(Some(match reason {
+        Some(reason) => format!("{end} ({reason})"),
+        None => end,
+    }));
+    changes.bump();
+}
+
+/// Keeps the one connection to QEMU's control socket, to learn why QEMU ends when it ends by itself.
+async fn follow_qemu(driver: Driver, directory: Directory, known: Arc<Mutex<Known>>) {
+    if driver != Driver::Qemu {
+        return;
+    }
+    let socket = directory.qmp();
+    loop {
+        let followed: Result<String, QmpError> =
+            async { Qmp::connect(&socket).await?.shutdown_reason().await }.await;
+        if let Ok(reason) = followed {
+            lock(&known).shutdown = Some(reason);
+            return;
+        }
+        sleep(QMP_RECONNECT).await;
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a panicking holder left is still whole: each lock guards single assignments.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,4 @@
+//! What tests of real VMs need.
+
+pub mod artifacts;
+pub mod world;
