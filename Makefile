@@ -54,7 +54,8 @@ format-check:
 .PHONY: lint
 lint: checks-setup ## clippy with warnings denied, and licences and sources of dependencies
 	@cargo clippy --workspace --all-targets --locked -- --deny warnings
-	@$(TOOLS)/cargo-deny --locked --offline check licenses bans sources 2>&1 | tail -n 3
+	@cargo fetch --quiet --locked
+	@$(TOOLS)/cargo-deny --log-level error --locked --offline check licenses bans sources
 
 .PHONY: bench
 bench: image ## time from request to first answer, side by side by driver

@@ -1,0 +1,363 @@
+//! The control thread's loop.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::{
+    BalancerConfig, Boot, Counters, GuestMessage, Heartbeat, HostMessage, Refusal, TrafficType,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use super::channel::Channel;
+use super::deploy::{Deployment, Offer};
+use super::journal::{Journal, Level};
+use super::progress::Progress;
+use super::randomness::token;
+use super::signals::{Signal, Signals};
+use super::threads::{available, raise_file_limit, start_forwarding};
+use super::{RunOptions, config_file};
+use crate::health;
+use crate::shared::{Order, Shared};
+
+/// Between two cries for [`Boot`].
+const AWAITING_BOOT: Duration = Duration::from_millis(50);
+/// Between two heartbeats before [`Boot`] says.
+const DEFAULT_HEARTBEAT_MS: u64 = 500;
+/// What is under way when the process is told to end is given so many milliseconds.
+const LEAVE_WITHIN_MS: u64 = 10_000;
+/// The longest sleep.
+const SLEEP: Duration = Duration::from_secs(1);
+
+/// The control thread's state.
+pub(super) struct Agent {
+    pub(super) shared: Arc<Shared>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) deployment: Deployment,
+    signals: Signals,
+    channel: Option<Channel>,
+    config_file: Option<std::path::PathBuf>,
+    boot: Option<Boot>,
+    progress: Progress,
+    workers: Vec<JoinHandle<()>>,
+    sequence: u64,
+    speak_at: Instant,
+    leaving: bool,
+}
+
+/// Balances until SIGTERM, as the host says over the channel.
+///
+/// # Errors
+/// When something that the whole process needs is not there.
+pub fn run(options: RunOptions) -> std::io::Result<()> {
+    let signals = Signals::take_over()?;
+    let channel = Channel::open(options.channel)?;
+    let mut agent = Agent::start(signals, options.threads)?;
+    agent.channel = Some(channel);
+    if let Some(path) = &options.boot_file {
+        let boot = serde_json::from_slice(&std::fs::read(path)?)?;
+        agent.take_boot(boot, Instant::now());
+    }
+    agent.load_kept_config(options.config_file);
+    agent.attend(|agent, signal| match signal {
+        Signal::Leave => agent.leave(),
+        Signal::Report => agent.report(),
+        Signal::Reload => {}
+    })
+}
+
+impl Agent {
+    /// Starts the threads; nothing is balanced yet.
+    pub(super) fn start(signals: Signals, threads: Option<usize>) -> std::io::Result<Self> {
+        raise_file_limit();
+        let threads = threads.unwrap_or_else(available).max(1);
+        let own_target = format!("/.evenkeel/progress/{}", token());
+        let shared = Arc::new(Shared::new(threads, own_target)?);
+        let journal = Arc::new(Journal::new()?);
+        health::start(Arc::clone(&shared), Arc::clone(&journal))?;
+        let now = Instant::now();
+        Ok(Self {
+            deployment: Deployment::new(Arc::clone(&shared)),
+            signals,
+            channel: None,
+            config_file: None,
+            boot: None,
+            progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
+            workers: start_forwarding(&shared)?,
+            sequence: 0,
+            speak_at: now,
+            leaving: false,
+            shared,
+            journal,
+        })
+    }
+
+    /// Attends to everything until the process has left.
+    pub(super) fn attend(
+        &mut self,
+        mut on_signal: impl FnMut(&mut Self, Signal),
+    ) -> std::io::Result<()> {
+        while !self.has_left() {
+            self.sleep()?;
+            while let Some(signal) = self.signals.next() {
+                on_signal(self, signal);
+            }
+            let now = Instant::now();
+            self.listen_to_host(now);
+            if self.deployment.retry(now, &self.journal) {
+                self.keep_config(now);
+            }
+            let traffic = self
+                .deployment
+                .running()
+                .map_or(TrafficType::Http, |config| config.traffic);
+            let listening = self.deployment.listening().filter(|_| !self.leaving);
+            let had_answered = self.progress.age_ms(now).is_some();
+            self.progress.advance(listening, traffic, now);
+            if !had_answered && self.progress.age_ms(now).is_some() {
+                // Somebody waits for this sign: it is told at once.
+                self.speak_at = now;
+            }
+            self.speak(now);
+            self.send_journal();
+        }
+        Ok(())
+    }
+
+    /// Waits for anything to do.
+    fn sleep(&self) -> std::io::Result<()> {
+        let now = Instant::now();
+        let mut descriptors = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&*self.journal, PollFlags::IN),
+        ];
+        for (descriptor, wants_room) in self.channel.iter().flat_map(|c| c.descriptors(now)) {
+            let room = if wants_room {
+                PollFlags::OUT
+            } else {
+                PollFlags::empty()
+            };
+            descriptors.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN | room));
+        }
+        if let Some((descriptor, flags)) = self.progress.descriptor() {
+            descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
+        }
+        let until = self.wake_at().min(now + SLEEP);
+        let sleep = until.saturating_duration_since(now);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(0),
+            tv_nsec: sleep.subsec_nanos().into(),
+        };
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let channel = self.channel.as_ref().and_then(Channel::rests_until);
+        let progress = self.deployment.listening().filter(|_| !self.leaving);
+        [
+            Some(self.speak_at),
+            self.deployment.retry_at(),
+            channel,
+            progress.map(|_| self.progress.due_at()),
+            self.leaving.then(|| Instant::now() + AWAITING_BOOT),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.speak_at)
+    }
+
+    fn listen_to_host(&mut self, now: Instant) {
+        let mut lines = Vec::new();
+        if let Some(channel) = &mut self.channel {
+            channel.receive(now, &mut lines);
+        }
+        for line in lines {
+            match serde_json::from_slice(&line) {
+                Ok(HostMessage::Boot(boot)) => self.take_boot(boot, now),
+                Ok(HostMessage::Configure(config)) => self.take_config(config, now),
+                Err(error) => self.take_nonsense(&line, &error, now),
+            }
+        }
+    }
+
+    fn take_boot(&mut self, boot: Boot, now: Instant) {
+        if self.boot.is_some() {
+            return;
+        }
+        self.progress = Progress::new(Arc::clone(&self.shared), boot.heartbeat_ms, now);
+        self.deployment
+            .set_front(boot.front.address, now, &self.journal);
+        self.boot = Some(boot);
+        self.speak_at = now;
+    }
+
+    pub(super) fn take_config(&mut self, config: BalancerConfig, now: Instant) {
+        let generation = config.generation;
+        match self.deployment.offer(config, now, &self.journal) {
+            Offer::Taken => self.keep_config(now),
+            Offer::Refused => self.speak_at = now,
+            Offer::Waiting => {
+                self.journal.write(
+                    Level::Info,
+                    format!("configuration {generation} waits to be listened for"),
+                );
+            }
+            Offer::Ignored => {}
+        }
+    }
+
+    /// A line that is no message. If it was to be a configuration, the host is told that it is refused.
+    fn take_nonsense(&mut self, line: &[u8], error: &serde_json::Error, now: Instant) {
+        let value: Option<serde_json::Value> = serde_json::from_slice(line).ok();
+        let generation = value
+            .as_ref()
+            .and_then(|value| value.get("generation"))
+            .and_then(serde_json::Value::as_u64);
+        match generation {
+            Some(generation) => {
+                let refusal = Refusal {
+                    generation: model::Generation(generation),
+                    path: String::new(),
+                    message: error.to_string(),
+                };
+                if self.deployment.refuse(refusal, &self.journal) == Offer::Refused {
+                    self.speak_at = now;
+                }
+            }
+            None => self.journal.write(
+                Level::Warn,
+                format!("a line of the host is no message: {error}"),
+            ),
+        }
+    }
+
+    /// A configuration has begun to run: keeps it, and tells the host at once.
+    fn keep_config(&mut self, now: Instant) {
+        self.speak_at = now;
+        let Some(config) = self.deployment.running() else {
+            return;
+        };
+        let (generation, backends) = (config.generation, config.backends.len());
+        let text = format!("configuration {generation} runs, with {backends} backends");
+        self.journal.write(Level::Info, text);
+        let saved = self
+            .config_file
+            .as_ref()
+            .map(|path| config_file::save(path, config));
+        if let Some(Err(error)) = saved {
+            let text = format!("configuration {generation} could not be kept: {error}");
+            self.journal.write(Level::Warn, text);
+        }
+    }
+
+    fn load_kept_config(&mut self, path: Option<std::path::PathBuf>) {
+        let kept = path.as_deref().map(config_file::load);
+        self.config_file = path;
+        match kept {
+            Some(Ok(Some(config))) => self.take_config(config, Instant::now()),
+            Some(Err(error)) => self.journal.write(
+                Level::Warn,
+                format!("the configuration that was kept cannot be read: {error}"),
+            ),
+            Some(Ok(None)) | None => {}
+        }
+    }
+
+    /// Says what is due to be said.
+    fn speak(&mut self, now: Instant) {
+        if now < self.speak_at {
+            return;
+        }
+        if self.channel.is_none() {
+            self.speak_at = now + SLEEP;
+            return;
+        }
+        let (message, wait) = match &self.boot {
+            Some(boot) => {
+                let wait = Duration::from_millis(boot.heartbeat_ms.max(10));
+                (GuestMessage::Heartbeat(self.heartbeat(now)), wait)
+            }
+            None => {
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                (GuestMessage::AwaitingBoot { version }, AWAITING_BOOT)
+            }
+        };
+        self.sequence += u64::from(self.boot.is_some());
+        self.speak_at = now + wait;
+        if let Some(channel) = &mut self.channel {
+            channel.send(&message);
+        }
+    }
+
+    /// The balancer's account of itself.
+    pub(super) fn heartbeat(&self, now: Instant) -> Heartbeat {
+        let mut counters = Counters::default();
+        for desk in &self.shared.threads {
+            desk.counters.add_to(&mut counters);
+        }
+        let snapshot = self.shared.snapshot();
+        Heartbeat {
+            sequence: self.sequence,
+            uptime_ms: self.shared.now_ms(),
+            generation: snapshot.generation,
+            refused: self.deployment.refused(),
+            progress_age_ms: self.progress.age_ms(now),
+            counters,
+            backends: snapshot
+                .targets
+                .iter()
+                .map(|target| target.record.status(now))
+                .collect(),
+        }
+    }
+
+    fn send_journal(&mut self) {
+        self.journal.acknowledge();
+        let Some(channel) = &mut self.channel else {
+            while self.journal.take().is_some() {}
+            return;
+        };
+        while let Some((level, text)) = self.journal.take() {
+            let message = GuestMessage::Log {
+                level: level.word().to_owned(),
+                text: text.clone(),
+            };
+            if !channel.send(&message) {
+                self.journal.put_back((level, text));
+                return;
+            }
+        }
+    }
+
+    /// Writes the account to standard output, for people.
+    pub(super) fn report(&self) {
+        let account = serde_json::to_string_pretty(&self.heartbeat(Instant::now()));
+        println!("{}", account.unwrap_or_default());
+    }
+
+    /// Ends: no new connections; what is under way has a bound. The second time, at once.
+    pub(super) fn leave(&mut self) {
+        if self.leaving {
+            std::process::exit(1);
+        }
+        self.leaving = true;
+        self.journal.write(
+            Level::Info,
+            "leaving: no new connections are taken".to_owned(),
+        );
+        for desk in &self.shared.threads {
+            desk.order(Order::Leave {
+                within_ms: LEAVE_WITHIN_MS,
+            });
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.leaving && self.workers.iter().all(JoinHandle::is_finished)
+    }
+}

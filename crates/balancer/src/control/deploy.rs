@@ -1,0 +1,255 @@
+//! From a configuration to traffic: records for its backends, sockets that listen, and the snapshot.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use model::{BalancerConfig, Generation, Refusal};
+use rustix::io::Errno;
+
+use super::journal::{Journal, Level};
+use super::validate::validate;
+use crate::forward::listen;
+use crate::shared::{Order, Shared, lock};
+use crate::snapshot::{BackendRecord, Snapshot, Target};
+
+/// The first wait before listening is tried again.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// The longest.
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// What became of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It runs.
+    Taken,
+    /// It is sound, and runs as soon as its port can be listened on.
+    Waiting,
+    /// It is not newer than the one that runs or waits.
+    Ignored,
+    /// It is not sound; the old one goes on.
+    Refused,
+}
+
+struct Pending {
+    config: BalancerConfig,
+    wait: Duration,
+    retry_at: Instant,
+}
+
+/// The configuration that runs, and the one that wants to.
+pub struct Deployment {
+    shared: Arc<Shared>,
+    front: Option<Ipv4Addr>,
+    records: BTreeMap<SocketAddrV4, Weak<BackendRecord>>,
+    listening: Option<SocketAddrV4>,
+    running: Option<BalancerConfig>,
+    pending: Option<Pending>,
+    refused: Option<Refusal>,
+}
+
+impl Deployment {
+    /// Nothing runs yet, and the front address is not known.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            front: None,
+            records: BTreeMap::new(),
+            listening: None,
+            running: None,
+            pending: None,
+            refused: None,
+        }
+    }
+
+    /// Says where to listen. A configuration that waited for it is tried at once.
+    pub fn set_front(&mut self, front: Ipv4Addr, now: Instant, journal: &Journal) {
+        self.front = Some(front);
+        *lock(&self.shared.own_address) = Some(front);
+        if let Some(pending) = &mut self.pending {
+            pending.retry_at = now;
+        }
+        self.retry(now, journal);
+    }
+
+    /// The address that is listened on.
+    #[must_use]
+    pub fn listening(&self) -> Option<SocketAddrV4> {
+        self.listening
+    }
+
+    /// The configuration that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&BalancerConfig> {
+        self.running.as_ref()
+    }
+
+    /// The newest refusal, as long as nothing newer runs. One that waits is told as well, with what it
+    /// waits for.
+    #[must_use]
+    pub fn refused(&self) -> Option<Refusal> {
+        self.refused.clone()
+    }
+
+    fn newest(&self) -> Option<Generation> {
+        let pending = self
+            .pending
+            .as_ref()
+            .map(|pending| pending.config.generation);
+        let running = self.running.as_ref().map(|config| config.generation);
+        pending.max(running)
+    }
+
+    /// Takes a configuration, whole, or refuses it.
+    pub fn offer(&mut self, config: BalancerConfig, now: Instant, journal: &Journal) -> Offer {
+        if self
+            .newest()
+            .is_some_and(|newest| config.generation <= newest)
+        {
+            return Offer::Ignored;
+        }
+        if let Err(refusal) = validate(&config) {
+            return self.refuse(refusal, journal);
+        }
+        self.pending = Some(Pending {
+            config,
+            wait: FIRST_RETRY,
+            retry_at: now,
+        });
+        if self.retry(now, journal) {
+            Offer::Taken
+        } else {
+            Offer::Waiting
+        }
+    }
+
+    /// Remembers a refusal, to be told with each heartbeat.
+    pub fn refuse(&mut self, refusal: Refusal, journal: &Journal) -> Offer {
+        if self.refused.as_ref() == Some(&refusal) {
+            return Offer::Ignored;
+        }
+        journal.write(
+            Level::Error,
+            format!(
+                "configuration {} is refused: {}: {}",
+                refusal.generation, refusal.path, refusal.message
+            ),
+        );
+        self.refused = Some(refusal);
+        Offer::Refused
+    }
+
+    /// When [`Deployment::retry`] has something to do.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.front?;
+        self.pending.as_ref().map(|pending| pending.retry_at)
+    }
+
+    /// Tries to run the configuration that waits. Says whether it now runs.
+    pub fn retry(&mut self, now: Instant, journal: &Journal) -> bool {
+        let Some(front) = self.front else {
+            return false;
+        };
+        let Some(mut pending) = self.pending.take_if(|pending| pending.retry_at <= now) else {
+            return false;
+        };
+        let address = SocketAddrV4::new(front, pending.config.port);
+        match self.listeners(address) {
+            Ok(listeners) => {
+                self.run(pending.config, address, listeners, now, journal);
+                true
+            }
+            Err(error) => {
+                let wait_ms = pending.wait.as_millis();
+                let message =
+                    format!("cannot listen on {address}: {error}; trying again in {wait_ms} ms");
+                if pending.wait == FIRST_RETRY || pending.wait == LAST_RETRY {
+                    journal.write(Level::Warn, message.clone());
+                }
+                self.refused = Some(Refusal {
+                    generation: pending.config.generation,
+                    path: "port".to_owned(),
+                    message,
+                });
+                pending.retry_at = now + pending.wait;
+                pending.wait = (pending.wait * 2).min(LAST_RETRY);
+                self.pending = Some(pending);
+                false
+            }
+        }
+    }
+
+    /// One socket for each thread, when the address is not the one that is listened on already.
+    fn listeners(&self, address: SocketAddrV4) -> Result<Vec<OwnedFd>, Errno> {
+        if self.listening == Some(address) {
+            return Ok(Vec::new());
+        }
+        self.shared
+            .threads
+            .iter()
+            .map(|_| listen(address))
+            .collect()
+    }
+
+    fn run(
+        &mut self,
+        config: BalancerConfig,
+        address: SocketAddrV4,
+        listeners: Vec<OwnedFd>,
+        now: Instant,
+        journal: &Journal,
+    ) {
+        let snapshot = self.snapshot(&config, address, now);
+        self.shared.publish(Arc::new(snapshot));
+        let moved = !listeners.is_empty();
+        for (desk, listener) in self.shared.threads.iter().zip(listeners) {
+            desk.order(Order::Listen(listener));
+        }
+        if moved {
+            journal.write(Level::Info, format!("listening on {address}"));
+        }
+        self.listening = Some(address);
+        self.running = Some(config);
+        self.refused = None;
+    }
+
+    fn snapshot(
+        &mut self,
+        config: &BalancerConfig,
+        address: SocketAddrV4,
+        now: Instant,
+    ) -> Snapshot {
+        let targets = config
+            .backends
+            .iter()
+            .map(|backend| Target {
+                record: self.record(SocketAddrV4::new(backend.address, backend.port), now),
+                weight: backend.weight,
+            })
+            .collect();
+        // Records that nobody holds any more are of backends whose last exchange has ended.
+        self.records.retain(|_, record| record.strong_count() > 0);
+        Snapshot {
+            generation: Some(config.generation),
+            traffic: config.traffic,
+            targets,
+            timeouts: config.timeouts.clone(),
+            own_host: address.to_string().into_bytes(),
+            health_check: config.health_check.clone(),
+        }
+    }
+
+    /// The backend's record, also when it was taken out and an exchange with it still goes on.
+    fn record(&mut self, address: SocketAddrV4, now: Instant) -> Arc<BackendRecord> {
+        if let Some(record) = self.records.get(&address).and_then(Weak::upgrade) {
+            return record;
+        }
+        let record = Arc::new(BackendRecord::new(address, self.shared.threads.len(), now));
+        self.records.insert(address, Arc::downgrade(&record));
+        record
+    }
+}

@@ -1,0 +1,49 @@
+//! The control thread: takes configurations in, has the forwarding threads listen, and says how things
+//! are. It never stands in the way of traffic, and never waits for the host.
+//!
+//! ```text
+//!   channel ─▶ lines ─▶ agent ─▶ validate ─▶ deploy ─▶ snapshot, listeners ─▶ forwarding threads
+//!      ▲                  │
+//!      └── heartbeat ◀────┴──── progress (its own request through the listener)
+//! ```
+
+mod agent;
+mod channel;
+mod config_file;
+mod deploy;
+mod journal;
+mod lines;
+mod progress;
+mod randomness;
+mod signals;
+mod standalone;
+mod threads;
+mod validate;
+
+use std::path::PathBuf;
+
+pub use agent::run;
+pub use journal::{Journal, Level};
+pub use standalone::run_standalone;
+
+/// How the host is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelSource {
+    /// An open stream both ways: a virtio-serial port or a socket.
+    Stream(i32),
+    /// A listening socket; the newest connection is the host.
+    Listener(i32),
+}
+
+/// What `run` was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// How the host is reached.
+    pub channel: ChannelSource,
+    /// Where [`model::Boot`] lies, if it does not come over the channel.
+    pub boot_file: Option<PathBuf>,
+    /// Where the configuration that runs is kept, for the next process.
+    pub config_file: Option<PathBuf>,
+    /// Forwarding threads; one for each core when absent.
+    pub threads: Option<usize>,
+}

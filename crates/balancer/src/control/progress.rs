@@ -1,0 +1,186 @@
+//! The balancer's own request through its listener: proof that the hot path moves, seen from where its
+//! clients are.
+//!
+//! Each request has a connection of its own, so that accepting is part of the proof. A forwarding thread
+//! knows it by its source, address and port, which was bound before the connection was begun and
+//! so cannot be anybody else's; an HTTP request also has to ask for a target that nobody can guess. It is
+//! answered by the thread itself and is in no figure.
+//!
+//! The kernel chooses which of the threads gets it. So each of them is also woken, and must have taken a
+//! turn since.
+
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use model::TrafficType;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
+
+use crate::forward::GREETING;
+use crate::shared::Shared;
+
+/// How long one request may take before the next is made.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The shortest and the longest time between two requests, in milliseconds.
+const PERIOD_MS: std::ops::RangeInclusive<u64> = 100..=500;
+const ANSWER: &[u8] = b"HTTP/1.1 200 ";
+
+struct Attempt {
+    socket: OwnedFd,
+    began: Instant,
+    request: Vec<u8>,
+    expected: &'static [u8],
+    answer: Vec<u8>,
+}
+
+/// The balancer's own request, made again and again.
+pub struct Progress {
+    shared: Arc<Shared>,
+    period: Duration,
+    attempt: Option<Attempt>,
+    next_at: Instant,
+    answered: Option<Instant>,
+}
+
+impl Progress {
+    /// Nothing has been asked yet. A request is made about as often as a heartbeat.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, heartbeat_ms: u64, now: Instant) -> Self {
+        let period_ms = heartbeat_ms.clamp(*PERIOD_MS.start(), *PERIOD_MS.end());
+        Self {
+            shared,
+            period: Duration::from_millis(period_ms),
+            attempt: None,
+            next_at: now,
+            answered: None,
+        }
+    }
+
+    /// Milliseconds since the hot path last moved, by the thread that moved least recently.
+    #[must_use]
+    pub fn age_ms(&self, now: Instant) -> Option<u64> {
+        let answered = now.saturating_duration_since(self.answered?).as_millis();
+        let now_ms = self.shared.now_ms();
+        let idlest = self
+            .shared
+            .threads
+            .iter()
+            .map(|desk| now_ms.saturating_sub(desk.last_turn_ms.load(Ordering::Relaxed)))
+            .max()
+            .unwrap_or(0);
+        Some(u64::try_from(answered).unwrap_or(u64::MAX).max(idlest))
+    }
+
+    /// The descriptor to wait on, and for what.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        let attempt = self.attempt.as_ref()?;
+        let flags = if attempt.request.is_empty() {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
+        Some((attempt.socket.as_fd(), flags))
+    }
+
+    /// When [`Progress::advance`] has something to do without the descriptor being ready.
+    #[must_use]
+    pub fn due_at(&self) -> Instant {
+        self.attempt
+            .as_ref()
+            .map_or(self.next_at, |attempt| attempt.began + PATIENCE)
+    }
+
+    /// Does what can be done: begins a request, sends it, reads its answer.
+    pub fn advance(&mut self, listening: Option<SocketAddrV4>, traffic: TrafficType, now: Instant) {
+        if let Some(attempt) = &mut self.attempt {
+            match attempt.advance() {
+                Ok(true) => {
+                    self.answered = Some(now);
+                    self.attempt = None;
+                    self.shared.own_port.store(0, Ordering::Release);
+                }
+                Ok(false) if now < attempt.began + PATIENCE => return,
+                // It may still be accepted, and is then still the balancer's own.
+                _ => self.attempt = None,
+            }
+        }
+        if let Some(listening) = listening
+            && now >= self.next_at
+        {
+            self.next_at = now + self.period;
+            for desk in &self.shared.threads {
+                desk.wake();
+            }
+            // A failure shows as an age that grows.
+            self.attempt = self.begin(listening, traffic, now).ok();
+        }
+    }
+
+    fn begin(
+        &self,
+        listening: SocketAddrV4,
+        traffic: TrafficType,
+        now: Instant,
+    ) -> Result<Attempt, Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        // Closing resets, so that no port is left waiting for stray segments four times a second.
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        rustix::net::bind(&socket, &SocketAddrV4::new(*listening.ip(), 0))?;
+        let own = match rustix::net::getsockname(&socket).map(SocketAddrV4::try_from)? {
+            Ok(own) => own,
+            Err(_) => return Err(Errno::AFNOSUPPORT),
+        };
+        self.shared.own_port.store(own.port(), Ordering::Release);
+        match rustix::net::connect(&socket, &listening) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let target = &self.shared.own_target;
+        let (request, expected) = match traffic {
+            TrafficType::Http => (
+                format!("GET {target} HTTP/1.1\r\nHost: {listening}\r\n\r\n").into_bytes(),
+                ANSWER,
+            ),
+            TrafficType::Tcp => (Vec::new(), GREETING),
+        };
+        Ok(Attempt {
+            socket,
+            began: now,
+            request,
+            expected,
+            answer: Vec::new(),
+        })
+    }
+}
+
+impl Attempt {
+    /// Sends and reads; true when the whole expected answer has come.
+    fn advance(&mut self) -> Result<bool, Errno> {
+        if !self.request.is_empty() {
+            match rustix::net::send(&self.socket, &self.request, SendFlags::NOSIGNAL) {
+                Ok(count) => drop(self.request.drain(..count)),
+                Err(Errno::AGAIN | Errno::NOTCONN) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut buffer = [0u8; 512];
+        match rustix::net::recv(&self.socket, &mut buffer, RecvFlags::empty()) {
+            Ok((0, _)) => return Err(Errno::CONNRESET),
+            Ok((count, _)) => self.answer.extend(buffer.iter().take(count)),
+            Err(Errno::AGAIN | Errno::NOTCONN) => {}
+            Err(error) => return Err(error),
+        }
+        let length = self.answer.len().min(self.expected.len());
+        if self.answer.get(..length) != self.expected.get(..length) {
+            return Err(Errno::PROTO);
+        }
+        Ok(self.answer.len() >= self.expected.len())
+    }
+}

@@ -1,0 +1,156 @@
+//! One client's connection, whatever it carries.
+
+use rustix::event::epoll::EventFlags;
+
+use super::buffers::Outbox;
+use super::context::{Context, Scratch, tag};
+use super::http::HttpSession;
+use super::peer::{Peer, Step};
+use super::tcp::TcpSession;
+use crate::statistics::subtract;
+
+/// Steps that one connection may take before the others have their turn.
+const STEPS: usize = 32;
+
+/// What a connection carries.
+pub enum Session {
+    /// HTTP/1.1.
+    Http(HttpSession),
+    /// Bytes that are not looked at.
+    Tcp(Box<TcpSession>),
+}
+
+/// One client's connection.
+pub struct Client {
+    /// The client's side.
+    pub peer: Peer,
+    /// What it carries.
+    pub session: Session,
+    /// Whether it waits to have its events delivered.
+    pub unwatched: bool,
+}
+
+/// What becomes of a connection after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits for an event or a timer.
+    Waits,
+    /// It waits, and its events are not delivered yet.
+    WaitsUnwatched,
+    /// It has more to do.
+    Ready,
+    /// It has ended.
+    Ended,
+}
+
+impl Client {
+    /// Takes an event in.
+    pub fn note(&mut self, flags: EventFlags) {
+        self.peer.wire.note(flags);
+    }
+
+    /// Does what can be done now.
+    pub fn drive(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
+        for _ in 0..STEPS {
+            let step = match &mut self.session {
+                Session::Http(session) => session.step(&mut self.peer, context, scratch),
+                Session::Tcp(session) => session.step(&mut self.peer, context, scratch),
+            };
+            match self.conclude(step, context) {
+                Fate::Ready => {}
+                fate => return fate,
+            }
+        }
+        Fate::Ready
+    }
+
+    /// The deadline has passed.
+    pub fn time_out(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
+        let step = match &mut self.session {
+            Session::Http(session) => session.time_out(&mut self.peer, context, scratch),
+            Session::Tcp(session) => session.time_out(&mut self.peer, context),
+        };
+        self.conclude(step, context)
+    }
+
+    /// What one step means for the connection.
+    pub fn conclude(&mut self, step: Step, context: &mut Context) -> Fate {
+        match step {
+            Step::Again => Fate::Ready,
+            Step::Blocked => self.wait(context),
+            Step::Close => Fate::Ended,
+            Step::Reset => {
+                self.peer.wire.reset_on_close();
+                Fate::Ended
+            }
+            Step::Tunnel => self.become_tunnel(context),
+        }
+    }
+
+    /// Has events delivered before waiting. While a first request is at a backend that can wait: most
+    /// connections that carry one request are over by then, and save the call.
+    fn wait(&mut self, context: &mut Context) -> Fate {
+        if self.peer.wire.is_registered() {
+            return Fate::Waits;
+        }
+        match &self.session {
+            Session::Http(session) if session.awaits_backend() && self.unwatched => Fate::Waits,
+            Session::Http(session) if session.awaits_backend() => {
+                self.unwatched = true;
+                Fate::WaitsUnwatched
+            }
+            _ => self.watch(context),
+        }
+    }
+
+    /// Has events delivered from now on.
+    pub fn watch(&mut self, context: &mut Context) -> Fate {
+        let token = self.peer.key.pack(tag::CLIENT);
+        match self.peer.wire.ensure_registered(context.epoll(), token) {
+            Ok(()) => Fate::Waits,
+            Err(_) => Fate::Ended,
+        }
+    }
+
+    fn become_tunnel(&mut self, context: &mut Context) -> Fate {
+        let Session::Http(session) = &mut self.session else {
+            return Fate::Ended;
+        };
+        let Some(tunnel) = session.take_tunnel(context) else {
+            return Fate::Ended;
+        };
+        self.session = Session::Tcp(Box::new(tunnel));
+        Fate::Ready
+    }
+
+    /// Whether the client waits for nothing, so that its connection can be closed without loss.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(&self.session, Session::Http(session) if session.is_idle())
+    }
+
+    /// Gives all memory back, at the connection's end.
+    pub fn end(&mut self, context: &mut Context) {
+        match &mut self.session {
+            Session::Http(session) => session.end(context),
+            Session::Tcp(session) => session.end(context),
+        }
+        if !self.peer.own {
+            subtract(&context.counters().open_connections, 1);
+        }
+    }
+}
+
+impl HttpSession {
+    /// The connections of an exchange that became a tunnel, with what is on its way each way.
+    fn take_tunnel(&mut self, context: &mut Context) -> Option<TcpSession> {
+        let mut flight = self.flight.take()?;
+        let (upstream, place) = (flight.upstream.take()?, flight.place.take()?);
+        flight.request.clear(&mut context.buffers);
+        let held = std::mem::take(&mut self.held);
+        let to_backend = Outbox::new(held, &mut context.buffers);
+        let to_client = std::mem::take(&mut self.outbox);
+        context.flights.land(flight);
+        Some(TcpSession::adopt(upstream, place, to_backend, to_client))
+    }
+}

@@ -1,0 +1,264 @@
+//! What every connection of one thread works with.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::backends::{Backends, Place};
+use super::buffers::Buffers;
+use super::http::Flight;
+use super::slots::{Key, Slots};
+use super::wheel::{Timer, Wheel};
+use super::wire::{Received, Wire};
+use crate::http::head::FieldSpan;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::statistics::ThreadCounters;
+
+/// Bytes of the scratch buffer: what one read can take. Large bodies cost half as much with it as with
+/// 16 KiB.
+pub const SCRATCH_BYTES: usize = 256 << 10;
+/// What one read takes while many bytes already wait for slow readers.
+const FRUGAL_BYTES: usize = 4 << 10;
+/// Bytes that may wait in one thread before reads become frugal.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// Tags of what an event or a timer belongs to.
+pub mod tag {
+    /// A client's connection.
+    pub const CLIENT: u8 = 1;
+    /// A connection to a backend.
+    pub const UPSTREAM: u8 = 2;
+}
+
+/// Memory that is used within one call and holds nothing between two.
+pub struct Scratch {
+    /// What was just read.
+    pub input: Box<[u8]>,
+    /// A head that is being written.
+    pub out: Vec<u8>,
+    /// A head's fields.
+    pub fields: Vec<FieldSpan>,
+    /// Entries of the wheel that fired.
+    pub fired: Vec<super::wheel::Fired>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            input: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            out: Vec::new(),
+            fields: Vec::new(),
+            fired: Vec::new(),
+        }
+    }
+}
+
+/// A connection to a backend.
+pub struct Upstream {
+    /// The connection.
+    pub wire: Wire,
+    /// The backend.
+    pub place: Place,
+    /// The client whose exchange it carries; nobody while it is idle.
+    pub owner: Option<Key>,
+    /// Whether it is still being made.
+    pub connecting: bool,
+    /// Whether it has carried an exchange before.
+    pub reused: bool,
+    /// When it is closed, while it is idle.
+    pub timer: Timer,
+}
+
+/// What every connection of one thread works with.
+pub struct Context {
+    /// Which thread this is.
+    pub thread: usize,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// The configuration, taken once each turn.
+    pub snapshot: Arc<Snapshot>,
+    /// Milliseconds of the process's clock, taken once each turn.
+    pub now: u64,
+    /// Timers.
+    pub wheel: Wheel,
+    /// Connections to backends, busy and idle.
+    pub upstreams: Slots<Upstream>,
+    /// The backends as this thread sees them.
+    pub backends: Backends,
+    /// Memory for bytes that wait.
+    pub buffers: Buffers,
+    /// Memory of exchanges that have ended.
+    pub flights: FlightStore,
+    /// Whether no further request is wanted.
+    pub leaving: bool,
+    epoll: OwnedFd,
+}
+
+impl Context {
+    /// A thread without connections.
+    #[must_use]
+    pub fn new(thread: usize, shared: Arc<Shared>, epoll: OwnedFd, seed: u64) -> Self {
+        let now = shared.now_ms();
+        Self {
+            thread,
+            snapshot: Arc::new(Snapshot::empty()),
+            now,
+            wheel: Wheel::new(now),
+            upstreams: Slots::default(),
+            backends: Backends::new(thread, seed),
+            buffers: Buffers::default(),
+            flights: FlightStore::default(),
+            leaving: false,
+            epoll,
+            shared,
+        }
+    }
+
+    /// This thread's totals.
+    ///
+    /// # Panics
+    /// Never: a thread's number is that of its desk.
+    #[must_use]
+    pub fn counters(&self) -> &ThreadCounters {
+        let desk = self.shared.threads.get(self.thread);
+        &desk.expect("a thread is started for each desk").counters
+    }
+
+    /// Where events are delivered.
+    #[must_use]
+    pub fn epoll(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// How many bytes one read may take: less when slow readers already make many wait.
+    #[must_use]
+    pub fn read_bytes(&self) -> usize {
+        if self.buffers.waiting() > WAITING_BYTES {
+            FRUGAL_BYTES
+        } else {
+            SCRATCH_BYTES
+        }
+    }
+
+    /// Lends an idle connection to the backend for an exchange of `owner`, if there is a sound one.
+    /// `careful` looks at the socket itself: for requests that could not be sent twice.
+    pub fn take_idle_upstream(&mut self, place: Place, owner: Key, careful: bool) -> Option<Key> {
+        while let Some(key) = self.backends.take_idle(place) {
+            let Some(upstream) = self.upstreams.get_mut(key) else {
+                continue;
+            };
+            // An idle connection that has anything to read has ended, or answers what nobody asked.
+            let sound = !upstream.wire.hung_up
+                && !upstream.wire.readable
+                && (!careful || upstream.wire.peek() == Received::Blocked);
+            if sound {
+                upstream.owner = Some(owner);
+                upstream.reused = true;
+                return Some(key);
+            }
+            self.upstreams.remove(key);
+        }
+        None
+    }
+
+    /// Begins a new connection to the backend for `owner`.
+    ///
+    /// # Errors
+    /// When the kernel refuses at once.
+    pub fn connect_upstream(&mut self, place: Place, owner: Key) -> Result<Key, Errno> {
+        let record = self.backends.record(place).ok_or(Errno::HOSTUNREACH)?;
+        let mut wire = Wire::connecting(begin_connection(record.address)?);
+        let epoll = self.epoll.as_fd();
+        let mut registered = Ok(());
+        let key = self.upstreams.insert_with(|key| {
+            registered = wire.ensure_registered(epoll, key.pack(tag::UPSTREAM));
+            Upstream {
+                wire,
+                place,
+                owner: Some(owner),
+                connecting: true,
+                reused: false,
+                timer: Timer::default(),
+            }
+        });
+        if let Err(error) = registered {
+            self.upstreams.remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// Keeps a connection for the next exchange, or closes it when it is not wanted.
+    pub fn retire_upstream(&mut self, key: Key) {
+        let idle_ms = self.snapshot.timeouts.keep_alive_ms;
+        let Some(upstream) = self.upstreams.get_mut(key) else {
+            return;
+        };
+        let sound = !upstream.wire.hung_up && !upstream.wire.readable;
+        if !sound || self.leaving || !self.backends.keep_idle(upstream.place, key) {
+            self.upstreams.remove(key);
+            return;
+        }
+        upstream.owner = None;
+        let deadline = self.now.saturating_add(idle_ms);
+        upstream
+            .timer
+            .set(deadline, &mut self.wheel, key.pack(tag::UPSTREAM));
+    }
+
+    /// Closes an idle connection that has ended, or was idle for too long.
+    pub fn discard_idle_upstream(&mut self, key: Key) {
+        if let Some(upstream) = self.upstreams.remove(key) {
+            self.backends.forget_idle(upstream.place, key);
+        }
+    }
+}
+
+/// Begins a connection without waiting for it.
+fn begin_connection(address: std::net::SocketAddrV4) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    // The handshake's last segment waits for the request and travels with it.
+    sockopt::set_tcp_quickack(&socket, false)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+/// Exchanges kept for the next one's memory.
+const KEPT_FLIGHTS: usize = 1024;
+
+/// The memory of exchanges that have ended, so that the next takes none.
+#[derive(Default)]
+pub struct FlightStore {
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes themselves are what is used again"
+    )]
+    spare: Vec<Box<Flight>>,
+}
+
+impl FlightStore {
+    /// Boxes an exchange.
+    pub fn launch(&mut self, flight: Flight) -> Box<Flight> {
+        match self.spare.pop() {
+            Some(mut boxed) => {
+                *boxed = flight;
+                boxed
+            }
+            None => Box::new(flight),
+        }
+    }
+
+    /// Takes an exchange's memory back; its buffers were given back before.
+    pub fn land(&mut self, boxed: Box<Flight>) {
+        if self.spare.len() < KEPT_FLIGHTS {
+            self.spare.push(boxed);
+        }
+    }
+}

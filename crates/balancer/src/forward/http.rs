@@ -1,0 +1,272 @@
+//! HTTP over sockets: carries out what [`crate::http`] decides.
+//!
+//! ```text
+//!                 ┌─────────────── answer sent, connection stays ───────────────┐
+//!                 ▼                                                             │
+//!  accepted ─▶ Reading ── whole head ──▶ Exchanging ── answer whole ──▶ Answering
+//!                 │                        │      │                        ▲ │
+//!                 │ malformed, too slow    │ 101  └── no good answer ──────┤ │
+//!                 └────────────────────────│───────── own answer ──────────┘ │
+//!                                          ▼                                 ▼ closes
+//!                                       tunnel                          Lingering ─▶ closed
+//! ```
+//!
+//! Nothing is read from one side while bytes wait for the other: that is all the backpressure there is,
+//! and it bounds what one connection can make wait to one scratch buffer each way.
+//!
+//! A client that ends its half while it waits for an answer is taken to have gone, and the exchange is
+//! given up; pipelined requests that came before the end are still answered.
+
+use super::backends::Place;
+use super::buffers::Outbox;
+use super::context::{Context, Scratch};
+use super::peer::{Peer, Step};
+use super::slots::Key;
+use super::wire::Received;
+use crate::http::exchange::{Closing, Exchange, Sent};
+use crate::http::head::HeadScanner;
+use crate::http::reply::{Reason, Recipient, write_reply};
+use crate::statistics::add;
+
+/// Backends, or connections to one, that are tried for one request.
+pub const ATTEMPTS: usize = 3;
+/// Milliseconds for a client to take an answer in before its connection is closed under unread bytes.
+const LINGER_MS: u64 = 2_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Reading,
+    Exchanging,
+    Answering(Closing),
+    Lingering,
+}
+
+/// A request under way.
+pub struct Flight {
+    pub(super) exchange: Exchange,
+    /// The request on its way to the backend. What was sent stays, so that it can be sent again, until
+    /// the answer begins or the body has to be streamed.
+    pub(super) request: Outbox,
+    /// Whether bytes were sent to a backend that are not in `request` any more.
+    pub(super) streamed: bool,
+    /// The backend's connection does not take any more of the request.
+    pub(super) refused: bool,
+    /// Whether any byte of the final answer was passed on.
+    pub(super) passed: bool,
+    /// The beginning of an answer's head.
+    pub(super) answer: Vec<u8>,
+    pub(super) upstream: Option<Key>,
+    pub(super) place: Option<Place>,
+    pub(super) tried: Vec<Place>,
+    pub(super) attempts: usize,
+    /// A kept connection failed, so a new one is made.
+    pub(super) fresh: bool,
+    /// What the client is told when nobody is left to try.
+    pub(super) failure: Reason,
+}
+
+impl Flight {
+    /// How much of the request a backend may have seen.
+    pub(super) fn sent(&self) -> Sent {
+        if self.streamed {
+            Sent::Gone
+        } else if self.request.has_begun() {
+            Sent::Held
+        } else {
+            Sent::Nothing
+        }
+    }
+}
+
+/// A client's connection that carries HTTP.
+pub struct HttpSession {
+    pub(super) phase: Phase,
+    pub(super) scanner: HeadScanner,
+    /// Bytes of the client that are not understood yet: a part of a head, or pipelined requests.
+    pub(super) held: Vec<u8>,
+    /// Whether `held` may have a whole head in it.
+    pub(super) unscanned: bool,
+    /// What is on its way to the client.
+    pub(super) outbox: Outbox,
+    pub(super) flight: Option<Box<Flight>>,
+}
+
+impl Default for HttpSession {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Reading,
+            scanner: HeadScanner::default(),
+            held: Vec::new(),
+            unscanned: false,
+            outbox: Outbox::default(),
+            flight: None,
+        }
+    }
+}
+
+impl HttpSession {
+    /// Does the next thing that can be done.
+    pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
+        match self.phase {
+            Phase::Reading => self.read_request(peer, context, scratch),
+            Phase::Exchanging => self.relay(peer, context, scratch),
+            Phase::Answering(closing) => self.finish_answer(closing, peer, context),
+            Phase::Lingering => linger(peer, context, scratch),
+        }
+    }
+
+    /// The deadline has passed.
+    pub fn time_out(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        match self.phase {
+            Phase::Reading if self.held.is_empty() => Step::Close,
+            Phase::Reading => self.reply(Reason::RequestTimeout, peer, context, scratch),
+            Phase::Exchanging => self.time_out_exchange(peer, context, scratch),
+            Phase::Answering(_) => Step::Reset,
+            Phase::Lingering => Step::Close,
+        }
+    }
+
+    /// Whether the client waits for nothing, so that its connection can be closed without loss.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Reading && self.held.is_empty()
+    }
+
+    /// Whether it waits for the backend alone.
+    #[must_use]
+    pub fn awaits_backend(&self) -> bool {
+        let whole = |flight: &Flight| flight.exchange.request_is_whole();
+        self.outbox.is_empty() && self.flight.as_deref().is_some_and(whole)
+    }
+
+    /// Sends what is left of an answer, then goes on with the next request or ends.
+    fn finish_answer(&mut self, closing: Closing, peer: &mut Peer, context: &mut Context) -> Step {
+        if !self.outbox.is_empty() {
+            let step = self.flush(peer, context);
+            if !self.outbox.is_empty() {
+                return step;
+            }
+        }
+        self.outbox.clear(&mut context.buffers);
+        match closing {
+            Closing::Stays => {
+                self.phase = Phase::Reading;
+                self.scanner = HeadScanner::default();
+                self.unscanned = !self.held.is_empty();
+                peer.expect_within(context.snapshot.timeouts.keep_alive_ms, context);
+                if context.leaving && self.is_idle() {
+                    Step::Close
+                } else {
+                    Step::Again
+                }
+            }
+            // Closing with bytes unread would be a reset, which can take the answer from the client.
+            Closing::Closes if peer.wire.readable || !self.held.is_empty() => {
+                peer.wire.end_sending();
+                peer.expect_within(LINGER_MS, context);
+                self.phase = Phase::Lingering;
+                Step::Again
+            }
+            Closing::Closes => Step::Close,
+        }
+    }
+
+    /// Sends what waits for the client.
+    pub(super) fn flush(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
+        if !peer.wire.writable {
+            return Step::Blocked;
+        }
+        match peer.send([self.outbox.rest(), b""], false, context) {
+            Ok(count) => {
+                self.outbox.advance(count);
+                if count > 0 {
+                    peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+                }
+                if self.outbox.is_empty() {
+                    self.outbox.clear(&mut context.buffers);
+                    Step::Again
+                } else {
+                    Step::Blocked
+                }
+            }
+            Err(_) => Step::Close,
+        }
+    }
+
+    /// Answers by the balancer itself; whatever is under way is given up.
+    pub(super) fn reply(
+        &mut self,
+        reason: Reason,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let recipient = self
+            .flight
+            .as_ref()
+            .map_or(Recipient::UNKNOWN, |flight| Recipient {
+                version: flight.exchange.client_version(),
+                to_head: flight.exchange.is_to_head(),
+                closing: flight.exchange.closing_after_own_reply(context.leaving),
+            });
+        let counters = context.counters();
+        match reason {
+            Reason::LastHop | Reason::Progress => {}
+            Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
+            _ => add(&counters.errors, 1),
+        }
+        let failed = !matches!(reason, Reason::Rejected(_) | Reason::RequestTimeout);
+        self.give_up(failed, context);
+        scratch.out.clear();
+        write_reply(reason, recipient, &mut scratch.out);
+        self.outbox
+            .refill([&scratch.out, b""], &mut context.buffers);
+        self.phase = Phase::Answering(recipient.closing);
+        peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+        Step::Again
+    }
+
+    /// Ends the exchange under way, if there is one, and closes its backend's connection.
+    pub(super) fn give_up(&mut self, failed: bool, context: &mut Context) {
+        if let Some(mut flight) = self.flight.take() {
+            if let Some(upstream) = flight.upstream.take() {
+                context.upstreams.remove(upstream);
+            }
+            land(flight, failed, context);
+        }
+    }
+
+    /// Gives all memory back, at the connection's end.
+    pub fn end(&mut self, context: &mut Context) {
+        self.give_up(false, context);
+        self.outbox.clear(&mut context.buffers);
+        context.buffers.give(std::mem::take(&mut self.held));
+    }
+}
+
+/// The exchange has left its backend: counts it, and keeps its memory.
+pub(super) fn land(mut flight: Box<Flight>, failed: bool, context: &mut Context) {
+    if let Some(place) = flight.place.take() {
+        context.backends.end(place, failed);
+    }
+    flight.request.clear(&mut context.buffers);
+    context.buffers.give(std::mem::take(&mut flight.answer));
+    context.flights.land(flight);
+}
+
+/// Takes what the client still sends and throws it away, until it ends or the time is up.
+fn linger(peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
+    if !peer.wire.readable {
+        return Step::Blocked;
+    }
+    match peer.receive(&mut scratch.input, context) {
+        Received::Bytes(_) => Step::Again,
+        Received::Blocked => Step::Blocked,
+        Received::Ended | Received::Failed(_) => Step::Close,
+    }
+}

@@ -1,0 +1,244 @@
+//! An exchange's bytes both ways at once; here the answer's way to the client.
+//!
+//! Bytes go from the scratch buffer of one read straight to the other side; only what that does not take
+//! is held. This is where splice(2) belongs for bodies whose length is known to be large: in place of
+//! the read in [`HttpSession::read_answer`], once the head has gone.
+
+use super::context::{Context, Scratch};
+use super::http::{Flight, HttpSession, Phase, land};
+use super::peer::{Peer, Step};
+use super::wire::Received;
+use crate::http::exchange::{AnswerStep, Closing, End};
+use crate::http::malformed::Malformed;
+use crate::http::reply::Reason;
+
+impl HttpSession {
+    /// Moves what can be moved, once each way.
+    pub(super) fn relay(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        if self.client_has_gone(peer) {
+            return Step::Close;
+        }
+        let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
+        let Some(upstream) = upstream.and_then(|key| context.upstreams.get(key)) else {
+            return Step::Reset;
+        };
+        if upstream.connecting {
+            return self.await_connection(peer, context, scratch);
+        }
+        match self.forward_request(peer, context, scratch) {
+            Step::Blocked => self.forward_answer(peer, context, scratch),
+            step => step,
+        }
+    }
+
+    /// The client ended its half, or broke off, with nothing left to be read.
+    fn client_has_gone(&self, peer: &Peer) -> bool {
+        let waits = self
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.exchange.request_is_whole());
+        peer.wire.hung_up
+            && waits
+            && self.held.is_empty()
+            && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_))
+    }
+
+    fn forward_answer(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        if !self.outbox.is_empty() {
+            return self.flush(peer, context);
+        }
+        let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
+        match upstream.and_then(|key| context.upstreams.get(key)) {
+            Some(upstream) if upstream.wire.readable => self.read_answer(peer, context, scratch),
+            _ => Step::Blocked,
+        }
+    }
+
+    /// Reads some of the answer.
+    fn read_answer(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        let held = load_answer(flight, context, scratch);
+        let end = held
+            .saturating_add(context.read_bytes())
+            .min(scratch.input.len());
+        let Some(upstream) = flight
+            .upstream
+            .and_then(|key| context.upstreams.get_mut(key))
+        else {
+            return Step::Reset;
+        };
+        let into = scratch.input.get_mut(held..end).unwrap_or_default();
+        match upstream.wire.receive(into) {
+            Received::Bytes(count) => self.pass_answer(held + count, peer, context, scratch),
+            Received::Blocked => {
+                let bytes = scratch.input.get(..held).unwrap_or_default();
+                flight.answer = context.buffers.hold(bytes);
+                Step::Blocked
+            }
+            Received::Failed(_) if flight.exchange.answer_has_begun() => {
+                self.cut_off(peer, context, scratch)
+            }
+            Received::Failed(_) => self.unanswered(peer, context, scratch),
+            Received::Ended => match flight.exchange.take_end() {
+                End::Whole => self.finish_exchange(false, peer, context),
+                End::Unanswered => self.unanswered(peer, context, scratch),
+                End::CutOff => self.cut_off(peer, context, scratch),
+            },
+        }
+    }
+
+    /// Understands the first `filled` bytes of the scratch buffer and passes them on.
+    fn pass_answer(
+        &mut self,
+        filled: usize,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        flight.request.forget_if_sent(&mut context.buffers);
+        scratch.out.clear();
+        let input = scratch.input.get_mut(..filled).unwrap_or_default();
+        let leaving = context.leaving;
+        let (fields, out) = (&mut scratch.fields, &mut scratch.out);
+        let AnswerStep { consumed, body } =
+            match flight.exchange.take_answer(input, leaving, fields, out) {
+                Ok(step) => step,
+                Err(malformed) => return self.refuse_answer(malformed, peer, context, scratch),
+            };
+        let whole = flight.exchange.answer_is_whole();
+        let rest = input.get(consumed..).unwrap_or_default();
+        let is_clean = rest.is_empty();
+        if !whole {
+            flight.answer = context.buffers.hold(rest);
+        }
+        flight.passed |= flight.exchange.answer_is_final();
+        let is_tunnel = flight.exchange.is_tunnel();
+        let closes = flight.exchange.closing() == Closing::Closes;
+        let last = whole && closes && !peer.wire.readable && self.held.is_empty();
+        let parts = [&scratch.out[..], input.get(body).unwrap_or_default()];
+        if self.send_or_hold(parts, last, peer, context).is_err() {
+            return Step::Close;
+        }
+        if whole {
+            self.finish_exchange(is_clean, peer, context)
+        } else if is_tunnel {
+            Step::Tunnel
+        } else {
+            peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+            Step::Again
+        }
+    }
+
+    /// Sends to the client; what it does not take waits.
+    fn send_or_hold(
+        &mut self,
+        parts: [&[u8]; 2],
+        last: bool,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Result<(), rustix::io::Errno> {
+        let [first, second] = parts;
+        if first.is_empty() && second.is_empty() {
+            return Ok(());
+        }
+        let sent = peer.send(parts, last, context)?;
+        let rest = [
+            first.get(sent.min(first.len())..).unwrap_or_default(),
+            second
+                .get(sent.saturating_sub(first.len())..)
+                .unwrap_or_default(),
+        ];
+        self.outbox.refill(rest, &mut context.buffers);
+        Ok(())
+    }
+
+    /// The answer is whole: the backend's connection is kept or closed, and the client's goes on.
+    fn finish_exchange(&mut self, is_clean: bool, peer: &mut Peer, context: &mut Context) -> Step {
+        let Some(mut flight) = self.flight.take() else {
+            return Step::Reset;
+        };
+        if let Some(upstream) = flight.upstream.take() {
+            if is_clean
+                && !flight.refused
+                && flight.request.is_empty()
+                && flight.exchange.backend_may_stay()
+            {
+                context.retire_upstream(upstream);
+            } else {
+                context.upstreams.remove(upstream);
+            }
+        }
+        let closing = flight.exchange.closing();
+        if !flight.exchange.request_is_whole() {
+            // More of it may be on its way, and must not turn the close into a reset.
+            peer.wire.readable = true;
+        }
+        land(flight, false, context);
+        self.phase = Phase::Answering(closing);
+        peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+        Step::Again
+    }
+
+    /// The answer cannot be understood in one way only.
+    fn refuse_answer(
+        &mut self,
+        _malformed: Malformed,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        match &self.flight {
+            Some(flight) if !flight.passed => {
+                self.reply(Reason::MalformedResponse, peer, context, scratch)
+            }
+            _ => self.reset(context),
+        }
+    }
+
+    /// The backend's connection ended within the answer.
+    fn cut_off(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
+        match &self.flight {
+            Some(flight) if !flight.passed => {
+                self.reply(Reason::BackendClosed, peer, context, scratch)
+            }
+            _ => self.reset(context),
+        }
+    }
+
+    /// The client has part of an answer that will never be whole.
+    pub(super) fn reset(&mut self, context: &mut Context) -> Step {
+        self.give_up(true, context);
+        Step::Reset
+    }
+}
+
+/// Puts the beginning of an answer's head back into the scratch buffer; returns how many bytes.
+fn load_answer(flight: &mut Flight, context: &mut Context, scratch: &mut Scratch) -> usize {
+    let held = std::mem::take(&mut flight.answer);
+    if let Some(to) = scratch.input.get_mut(..held.len()) {
+        to.copy_from_slice(&held);
+    }
+    let count = held.len();
+    context.buffers.give(held);
+    count
+}

@@ -1,0 +1,170 @@
+//! Reading: from the first byte of a request to the exchange that it begins.
+
+use super::buffers::Outbox;
+use super::context::{Context, Scratch};
+use super::http::{Flight, HttpSession, Phase};
+use super::peer::{Peer, Step};
+use super::wire::Received;
+use crate::http::exchange::Exchange;
+use crate::http::head::HeadSpan;
+use crate::http::malformed::Malformed;
+use crate::http::reply::Reason;
+use crate::http::request::RequestHead;
+use crate::http::rewrite::{Origin, write_request};
+use crate::statistics::add;
+
+/// What one read takes while a head is expected. A client that pipelines has what lies behind its first
+/// request copied with each answer, so that must not be much.
+pub(super) const HEAD_READ_BYTES: usize = 16 << 10;
+
+impl HttpSession {
+    pub(super) fn read_request(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let held = self.load_held(context, scratch);
+        let filled = if std::mem::take(&mut self.unscanned) {
+            held
+        } else {
+            match self.receive_head(held, peer, context, scratch) {
+                Ok(filled) => filled,
+                Err(step) => return step,
+            }
+        };
+        let bytes = scratch.input.get(..filled).unwrap_or_default();
+        match self.scanner.find(bytes) {
+            Ok(Some(span)) => self.begin(span, filled, peer, context, scratch),
+            Ok(None) => {
+                self.held = context.buffers.hold(bytes);
+                if held == 0 && filled > 0 {
+                    peer.expect_within(context.snapshot.timeouts.request_head_ms, context);
+                }
+                Step::Again
+            }
+            Err(malformed) => self.reject(malformed, peer, context, scratch),
+        }
+    }
+
+    /// Puts the bytes that were held at the scratch buffer's beginning; returns how many.
+    fn load_held(&mut self, context: &mut Context, scratch: &mut Scratch) -> usize {
+        let held = std::mem::take(&mut self.held);
+        if let Some(to) = scratch.input.get_mut(..held.len()) {
+            to.copy_from_slice(&held);
+        }
+        let count = held.len();
+        context.buffers.give(held);
+        count
+    }
+
+    /// Reads after what was held; returns how many bytes there are now.
+    fn receive_head(
+        &mut self,
+        held: usize,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Step> {
+        let end = held.saturating_add(context.read_bytes().min(HEAD_READ_BYTES));
+        let end = end.min(scratch.input.len());
+        let received = if peer.wire.readable {
+            peer.receive(
+                scratch.input.get_mut(held..end).unwrap_or_default(),
+                context,
+            )
+        } else {
+            Received::Blocked
+        };
+        match received {
+            Received::Bytes(count) => Ok(held + count),
+            Received::Blocked => {
+                let bytes = scratch.input.get(..held).unwrap_or_default();
+                self.held = context.buffers.hold(bytes);
+                Err(Step::Blocked)
+            }
+            Received::Ended | Received::Failed(_) => Err(Step::Close),
+        }
+    }
+
+    /// A whole head is there: finds it sound and gives it to a backend, or refuses it.
+    fn begin(
+        &mut self,
+        span: HeadSpan,
+        filled: usize,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let bytes = scratch.input.get_mut(..filled).unwrap_or_default();
+        let (head, rest) = bytes.split_at_mut(span.end.min(filled));
+        let head = head.get(span.start..).unwrap_or_default();
+        let head = match RequestHead::read(head, &mut scratch.fields) {
+            Ok(head) => head,
+            Err(malformed) => return self.reject(malformed, peer, context, scratch),
+        };
+        // Nobody else can guess it, so the source need not be asked again.
+        if head.target == context.shared.own_target.as_bytes() {
+            return self.reply(Reason::Progress, peer, context, scratch);
+        }
+        if head.hops_left == Some(0) {
+            return self.reply(Reason::LastHop, peer, context, scratch);
+        }
+        let mut exchange = Exchange::begin(&head);
+        let body = match exchange.take_request(rest) {
+            Ok(body) => body,
+            Err(malformed) => return self.reject(malformed, peer, context, scratch),
+        };
+        let mut request = context.buffers.take();
+        let origin = Origin {
+            client: *peer.address.ip(),
+            own_host: &context.snapshot.own_host,
+        };
+        write_request(&head, origin, &mut request);
+        request.extend_from_slice(rest.get(..body.kept).unwrap_or_default());
+        let next = rest.get(body.consumed..).unwrap_or_default();
+        self.held = context.buffers.hold(next);
+        self.launch(exchange, request, peer, context, scratch)
+    }
+
+    fn launch(
+        &mut self,
+        exchange: Exchange,
+        request: Vec<u8>,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        add(&context.counters().requests, 1);
+        let flight = Flight {
+            exchange,
+            request: Outbox::new(request, &mut context.buffers),
+            streamed: false,
+            refused: false,
+            passed: false,
+            answer: Vec::new(),
+            upstream: None,
+            place: None,
+            tried: Vec::new(),
+            attempts: 0,
+            fresh: false,
+            failure: Reason::NoHealthyBackend,
+        };
+        self.flight = Some(context.flights.launch(flight));
+        self.phase = Phase::Exchanging;
+        self.dial(peer, context, scratch)
+    }
+
+    /// Refuses a request of which nothing was passed on. What came after it is not looked at.
+    fn reject(
+        &mut self,
+        malformed: Malformed,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        // More of it may be on its way, and must not turn the close into a reset.
+        peer.wire.readable = true;
+        self.reply(Reason::Rejected(malformed), peer, context, scratch)
+    }
+}

@@ -1,0 +1,145 @@
+//! The request's way to the backend: what was read with its head, then the rest of its body as it comes.
+//!
+//! As long as nothing but the first piece was sent it is held, so that it can be sent again.
+
+use super::context::{Context, Scratch};
+use super::http::{Flight, HttpSession};
+use super::http_request::HEAD_READ_BYTES;
+use super::peer::{Peer, Step};
+use super::wire::Received;
+use crate::http::reply::Reason;
+
+/// What one read takes of a request's body that comes in chunks.
+const CHUNKS_READ_BYTES: u64 = 48 << 10;
+
+impl HttpSession {
+    /// Sends what waits of the request, or reads more of it.
+    pub(super) fn forward_request(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        if flight.refused {
+            Step::Blocked
+        } else if !flight.request.is_empty() {
+            send_request(flight, peer, context)
+        } else if !flight.exchange.request_is_whole() && peer.wire.readable {
+            self.stream_request(peer, context, scratch)
+        } else {
+            Step::Blocked
+        }
+    }
+
+    /// Reads more of the request's body and sends it on.
+    fn stream_request(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        let room = context.read_bytes().min(body_room(flight));
+        let input = scratch.input.get_mut(..room).unwrap_or_default();
+        let count = match peer.receive(input, context) {
+            Received::Bytes(count) => count,
+            Received::Blocked => return Step::Blocked,
+            Received::Ended | Received::Failed(_) => return Step::Close,
+        };
+        let input = input.get_mut(..count).unwrap_or_default();
+        let body = match flight.exchange.take_request(input) {
+            Ok(body) => body,
+            Err(_) if flight.passed => return self.reset(context),
+            Err(malformed) => {
+                peer.wire.readable = true;
+                return self.reply(Reason::Rejected(malformed), peer, context, scratch);
+            }
+        };
+        self.held = context
+            .buffers
+            .hold(input.get(body.consumed..).unwrap_or_default());
+        let kept = input.get(..body.kept).unwrap_or_default();
+        flight.request.refill([b"", b""], &mut context.buffers);
+        flight.streamed = true;
+        send_on(flight, kept, context);
+        expect_progress(flight, peer, context);
+        Step::Again
+    }
+}
+
+/// What one read of a request's body takes: hardly more than what is left of it, for the same reason as
+/// [`HEAD_READ_BYTES`].
+fn body_room(flight: &Flight) -> usize {
+    let left = flight.exchange.request_left().unwrap_or(CHUNKS_READ_BYTES);
+    usize::try_from(left)
+        .unwrap_or(usize::MAX)
+        .saturating_add(HEAD_READ_BYTES)
+}
+
+/// Sends what waits of the request.
+fn send_request(flight: &mut Flight, peer: &mut Peer, context: &mut Context) -> Step {
+    let Some(upstream) = flight
+        .upstream
+        .and_then(|key| context.upstreams.get_mut(key))
+    else {
+        return Step::Reset;
+    };
+    if !upstream.wire.writable {
+        return Step::Blocked;
+    }
+    match upstream.wire.send([flight.request.rest(), b""], false) {
+        Ok(count) => flight.request.advance(count),
+        Err(_) => refuse_request(flight, context),
+    }
+    expect_progress(flight, peer, context);
+    if flight.request.is_empty() {
+        Step::Again
+    } else {
+        Step::Blocked
+    }
+}
+
+/// Sends bytes of the request's body; what the backend does not take waits.
+fn send_on(flight: &mut Flight, bytes: &[u8], context: &mut Context) {
+    let upstream = flight
+        .upstream
+        .and_then(|key| context.upstreams.get_mut(key));
+    let Some(upstream) = upstream.filter(|_| !bytes.is_empty()) else {
+        return;
+    };
+    match upstream.wire.send([bytes, b""], false) {
+        Ok(count) => {
+            let rest = bytes.get(count..).unwrap_or_default();
+            flight.request.refill([rest, b""], &mut context.buffers);
+        }
+        Err(_) => refuse_request(flight, context),
+    }
+}
+
+/// The backend takes no more of the request. An answer may have come before it stopped.
+fn refuse_request(flight: &mut Flight, context: &mut Context) {
+    flight.refused = true;
+    if let Some(upstream) = flight
+        .upstream
+        .and_then(|key| context.upstreams.get_mut(key))
+    {
+        upstream.wire.readable = true;
+    }
+}
+
+/// Waits for the answer to begin once all of the request is sent, and until then for any byte.
+fn expect_progress(flight: &Flight, peer: &mut Peer, context: &mut Context) {
+    let sent = flight.request.is_empty() && flight.exchange.request_is_whole();
+    let timeouts = &context.snapshot.timeouts;
+    let wait_ms = if sent && !flight.exchange.answer_is_final() {
+        timeouts.response_ms
+    } else {
+        timeouts.idle_ms
+    };
+    peer.expect_within(wait_ms, context);
+}

@@ -1,0 +1,36 @@
+//! The hot path: one thread for each core, each with its own listening socket, its own connections to
+//! the backends, its own timers and counters.
+//!
+//! ```text
+//!   kernel ── events ──▶ worker ──▶ client ─┬─▶ http ──▶ crate::http (what to do)
+//!                          │                └─▶ tcp  ──▶ crate::tcp
+//!                          └── all work on one context: snapshot, backends, buffers, wheel
+//! ```
+//!
+//! A turn takes the time and the newest snapshot once, gives each connection with an event its turn, then
+//! fires timers. On the steady path there is no lock, no log and no memory taken.
+//!
+//! What a thread shares with others is in [`crate::shared`]: a number that says whether to look for a new
+//! snapshot, its counters, and orders about listening.
+
+mod accept;
+mod backends;
+mod buffers;
+mod client;
+mod context;
+mod http;
+mod http_backend;
+mod http_relay;
+mod http_request;
+mod http_upload;
+mod listener;
+mod peer;
+mod slots;
+mod tcp;
+mod wheel;
+mod wire;
+mod worker;
+
+pub use accept::GREETING;
+pub use listener::listen;
+pub use worker::Worker;

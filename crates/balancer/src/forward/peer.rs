@@ -1,0 +1,77 @@
+//! A client's side of its connection.
+
+use std::net::SocketAddrV4;
+
+use rustix::io::Errno;
+
+use super::context::{Context, tag};
+use super::slots::Key;
+use super::wheel::Timer;
+use super::wire::{Received, Wire};
+use crate::statistics::add;
+
+/// A client's side of its connection: what every kind of session needs of it.
+pub struct Peer {
+    /// The client's key.
+    pub key: Key,
+    /// The connection.
+    pub wire: Wire,
+    /// The client's address.
+    pub address: SocketAddrV4,
+    /// Whether this is the balancer's own request, which no figure counts.
+    pub own: bool,
+    /// When whatever is waited for takes too long.
+    pub timer: Timer,
+}
+
+impl Peer {
+    /// Reads what the client sent.
+    pub fn receive(&mut self, into: &mut [u8], context: &Context) -> Received {
+        let received = self.wire.receive(into);
+        if let Received::Bytes(count) = received
+            && !self.own
+        {
+            add(&context.counters().bytes_in, count as u64);
+        }
+        received
+    }
+
+    /// Sends to the client; see [`Wire::send`].
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send(
+        &mut self,
+        parts: [&[u8]; 2],
+        last: bool,
+        context: &Context,
+    ) -> Result<usize, Errno> {
+        let sent = self.wire.send(parts, last)?;
+        if !self.own {
+            add(&context.counters().bytes_out, sent as u64);
+        }
+        Ok(sent)
+    }
+
+    /// Moves the deadline to so many milliseconds from now.
+    pub fn expect_within(&mut self, wait_ms: u64, context: &mut Context) {
+        let deadline = context.now.saturating_add(wait_ms);
+        let token = self.key.pack(tag::CLIENT);
+        self.timer.set(deadline, &mut context.wheel, token);
+    }
+}
+
+/// What came of one step of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was done; there may be more to do.
+    Again,
+    /// Nothing can be done until an event or a timer.
+    Blocked,
+    /// The session has ended.
+    Close,
+    /// The session is cut off, and the client must see that.
+    Reset,
+    /// The bytes of both sides now pass through unread.
+    Tunnel,
+}

@@ -1,0 +1,233 @@
+//! A timer wheel (Varghese, Lauck: "Hashed and hierarchical timing wheels", SOSP 1987, scheme 4 with one
+//! level), made for deadlines that move with every request.
+//!
+//! An owner keeps its [`Timer`]; moving the deadline back, which is what nearly every request does, writes
+//! one number and touches no wheel. The entry that was scheduled earlier fires in vain, and is put in
+//! again for what is then the deadline. A deadline past the wheel's horizon is looked at once each
+//! horizon. So each owner has about one entry, and a steady connection costs one look in eight seconds.
+
+/// Milliseconds in one slot: the error of a timer.
+pub const TICK_MS: u64 = 16;
+const SLOTS: u64 = 512;
+/// The furthest that an entry is put ahead.
+const HORIZON_TICKS: u64 = SLOTS - 1;
+
+/// One owner's deadline, in milliseconds of the worker's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer {
+    deadline: u64,
+    scheduled: u64,
+}
+
+impl Default for Timer {
+    fn default() -> Self {
+        Self {
+            deadline: u64::MAX,
+            scheduled: u64::MAX,
+        }
+    }
+}
+
+impl Timer {
+    /// Moves the deadline, and makes sure that an entry of the wheel fires no later.
+    pub fn set(&mut self, deadline: u64, wheel: &mut Wheel, token: u64) {
+        self.deadline = deadline;
+        if deadline < self.scheduled {
+            self.scheduled = deadline;
+            wheel.put(deadline, token);
+        }
+    }
+
+    /// Takes an entry's firing in. True when the deadline has passed; else the entry is put in again.
+    pub fn has_expired(&mut self, fired: u64, now: u64, wheel: &mut Wheel, token: u64) -> bool {
+        if fired != self.scheduled {
+            return false;
+        }
+        self.scheduled = u64::MAX;
+        if self.deadline <= now {
+            return true;
+        }
+        if self.deadline != u64::MAX {
+            self.scheduled = self.deadline;
+            wheel.put(self.deadline, token);
+        }
+        false
+    }
+}
+
+/// An entry that fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fired {
+    /// What was scheduled, to be given to [`Timer::has_expired`].
+    pub scheduled: u64,
+    /// Whose it is.
+    pub token: u64,
+}
+
+/// Entries by the tick at which they are looked at.
+pub struct Wheel {
+    slots: Vec<Vec<Fired>>,
+    tick: u64,
+    occupied: Occupied,
+}
+
+/// Which slots have entries, one bit each, so that the next is found without looking at all.
+#[derive(Default)]
+struct Occupied([u64; (SLOTS / 64) as usize]);
+
+impl Occupied {
+    fn set(&mut self, slot: u64, occupied: bool) {
+        if let Some(word) = self.0.get_mut((slot / 64) as usize) {
+            let bit = 1 << (slot % 64);
+            *word = if occupied { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// Slots from `first` on, going round, until one is occupied: 0 when that one is.
+    fn distance(&self, first: u64) -> Option<u64> {
+        let words = self.0.len() as u64;
+        (0..=words).find_map(|step| {
+            let word = *self.0.get(((first / 64 + step) % words) as usize)?;
+            // The first word is looked at twice: from the first slot on, and at the end before it.
+            let below = (1u64 << (first % 64)) - 1;
+            let word = match step {
+                0 => word & !below,
+                step if step == words => word & below,
+                _ => word,
+            };
+            let bit = u64::from(word.trailing_zeros());
+            (word != 0).then(|| step * 64 + bit - first % 64)
+        })
+    }
+}
+
+impl Wheel {
+    /// An empty wheel at `now`.
+    #[must_use]
+    pub fn new(now: u64) -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            tick: now / TICK_MS,
+            occupied: Occupied::default(),
+        }
+    }
+
+    fn put(&mut self, scheduled: u64, token: u64) {
+        let due = scheduled.div_ceil(TICK_MS);
+        let tick = due.clamp(self.tick + 1, self.tick + HORIZON_TICKS);
+        if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) {
+            slot.push(Fired { scheduled, token });
+            self.occupied.set(tick % SLOTS, true);
+        }
+    }
+
+    /// Moves to `now` and adds what fired to `fired`. An entry that was cut to the horizon goes back in.
+    pub fn turn(&mut self, now: u64, fired: &mut Vec<Fired>) {
+        let target = now / TICK_MS;
+        // Behind by more than a round: every slot is due once.
+        let first = (self.tick + 1).max(target.saturating_sub(HORIZON_TICKS));
+        for tick in first..=target {
+            self.tick = tick;
+            let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else {
+                continue;
+            };
+            let mut due = std::mem::take(slot);
+            self.occupied.set(tick % SLOTS, false);
+            for entry in due.drain(..) {
+                if entry.scheduled > now {
+                    self.put(entry.scheduled, entry.token);
+                } else {
+                    fired.push(entry);
+                }
+            }
+            // The memory goes back to the slot, unless a cut entry has already found its way there.
+            if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize)
+                && slot.is_empty()
+            {
+                *slot = due;
+            }
+        }
+    }
+
+    /// Milliseconds until the next slot with an entry, or nothing when there is none.
+    #[must_use]
+    pub fn sleep_ms(&self, now: u64) -> Option<u64> {
+        let next = self.tick + 1;
+        let tick = next + self.occupied.distance(next % SLOTS)?;
+        Some((tick * TICK_MS).saturating_sub(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expired(wheel: &mut Wheel, timer: &mut Timer, now: u64) -> bool {
+        let mut fired = Vec::new();
+        wheel.turn(now, &mut fired);
+        fired
+            .iter()
+            .any(|entry| timer.has_expired(entry.scheduled, now, wheel, entry.token))
+    }
+
+    #[test]
+    fn a_deadline_past_the_horizon_expires_at_its_time() {
+        let mut wheel = Wheel::new(0);
+        let mut timer = Timer::default();
+        timer.set(60_000, &mut wheel, 1);
+        for now in (0..59_990).step_by(100) {
+            assert!(!expired(&mut wheel, &mut timer, now), "at {now}");
+        }
+        assert!(expired(&mut wheel, &mut timer, 60_000 + TICK_MS));
+        assert_eq!(wheel.sleep_ms(60_100), None);
+    }
+
+    #[test]
+    fn a_thousand_moves_of_one_deadline_leave_one_entry() {
+        let mut wheel = Wheel::new(0);
+        let mut timer = Timer::default();
+        for now in 0..1_000 {
+            timer.set(now + 5_000, &mut wheel, 1);
+        }
+        assert_eq!(wheel.slots.iter().map(Vec::len).sum::<usize>(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_occupied_slot_is_the_one_that_a_search_finds(
+            occupied in proptest::collection::vec(0..SLOTS, 0..5),
+            first in 0..SLOTS,
+        ) {
+            let mut bits = Occupied::default();
+            for slot in &occupied {
+                bits.set(*slot, true);
+            }
+            let searched = (0..SLOTS).find(|step| occupied.contains(&((first + step) % SLOTS)));
+            prop_assert_eq!(bits.distance(first), searched);
+        }
+
+        #[test]
+        fn a_timer_expires_once_never_early_and_at_most_a_tick_late(
+            moves in proptest::collection::vec((1u64..300, 1u64..20_000), 1..60),
+        ) {
+            let mut wheel = Wheel::new(0);
+            let mut timer = Timer::default();
+            let (mut now, mut deadline) = (0, u64::MAX);
+            for (step, wait) in moves {
+                timer.set(now + wait, &mut wheel, 7);
+                deadline = now + wait;
+                for _ in 0..step {
+                    now += 5;
+                    let did = expired(&mut wheel, &mut timer, now);
+                    prop_assert!(!did || now >= deadline);
+                    if did {
+                        deadline = u64::MAX;
+                    }
+                    prop_assert!(now < deadline.saturating_add(TICK_MS + 5));
+                }
+            }
+            let _ = deadline;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A connected socket and what is known of its readiness.
+//!
+//! Sockets are registered once, edge-triggered, so readiness is remembered here: it is believed until a
+//! call says otherwise. A short read or write says so too, and saves the call that would have.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+
+/// What a read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// The other side will send no more.
+    Ended,
+    /// Nothing for now.
+    Blocked,
+    /// The connection is broken.
+    Failed(Errno),
+}
+
+/// A connected socket.
+pub struct Wire {
+    socket: OwnedFd,
+    /// A read may give something.
+    pub readable: bool,
+    /// A write may take something.
+    pub writable: bool,
+    /// The other side has ended its half, or the connection is broken; seen by the kernel, perhaps with
+    /// bytes still to be read.
+    pub hung_up: bool,
+    registered: bool,
+}
+
+/// Each socket is registered for all of these, once.
+const INTEREST: EventFlags = EventFlags::IN
+    .union(EventFlags::OUT)
+    .union(EventFlags::RDHUP)
+    .union(EventFlags::ET);
+
+impl Wire {
+    /// A socket that is taken to be ready until it says that it is not.
+    #[must_use]
+    pub fn ready(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            readable: true,
+            writable: true,
+            hung_up: false,
+            registered: false,
+        }
+    }
+
+    /// A socket whose connection is being made.
+    #[must_use]
+    pub fn connecting(socket: OwnedFd) -> Self {
+        Self {
+            readable: false,
+            writable: false,
+            ..Self::ready(socket)
+        }
+    }
+
+    /// Whether events of it are delivered.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.registered
+    }
+
+    /// Has events of it delivered under `token`. Without effect when they are already.
+    ///
+    /// # Errors
+    /// When the kernel has no memory or watches left for it.
+    pub fn ensure_registered(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        if !self.registered {
+            epoll::add(
+                epoll,
+                &self.socket,
+                epoll::EventData::new_u64(token),
+                INTEREST,
+            )?;
+            self.registered = true;
+        }
+        Ok(())
+    }
+
+    /// Takes an event in.
+    pub fn note(&mut self, flags: EventFlags) {
+        let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        self.hung_up |= broken || flags.contains(EventFlags::RDHUP);
+        self.readable |= self.hung_up || flags.contains(EventFlags::IN);
+        self.writable |= broken || flags.contains(EventFlags::OUT);
+    }
+
+    /// Reads what there is, up to the buffer's length.
+    pub fn receive(&mut self, into: &mut [u8]) -> Received {
+        let room = into.len();
+        match retrying(|| rustix::net::recv(&self.socket, &mut *into, RecvFlags::empty())) {
+            Ok((0, _)) => Received::Ended,
+            Ok((count, _)) => {
+                self.readable = count == room || self.hung_up;
+                Received::Bytes(count)
+            }
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Received::Blocked
+            }
+            Err(error) => Received::Failed(error),
+        }
+    }
+
+    /// Looks whether there is anything to read, without taking it.
+    pub fn peek(&self) -> Received {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match retrying(|| rustix::net::recv(&self.socket, &mut byte, flags)) {
+            Ok((0, _)) => Received::Ended,
+            Ok((count, _)) => Received::Bytes(count),
+            Err(Errno::AGAIN) => Received::Blocked,
+            Err(error) => Received::Failed(error),
+        }
+    }
+
+    /// Writes both parts, one after the other; returns how many bytes were taken, which may be none.
+    /// `last` says that the connection will be closed right after, so that the data and the FIN share
+    /// a segment.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send(&mut self, parts: [&[u8]; 2], last: bool) -> Result<usize, Errno> {
+        let flags = if last {
+            SendFlags::NOSIGNAL | SendFlags::MORE
+        } else {
+            SendFlags::NOSIGNAL
+        };
+        let [first, second] = parts;
+        let sent = if second.is_empty() {
+            retrying(|| rustix::net::send(&self.socket, first, flags))
+        } else if first.is_empty() {
+            retrying(|| rustix::net::send(&self.socket, second, flags))
+        } else {
+            let slices = [IoSlice::new(first), IoSlice::new(second)];
+            retrying(|| {
+                let mut control = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(&self.socket, &slices, &mut control, flags)
+            })
+        };
+        match sent {
+            Ok(count) => {
+                self.writable = count == first.len() + second.len();
+                Ok(count)
+            }
+            Err(Errno::AGAIN) => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The outcome of a connection that was being made.
+    ///
+    /// # Errors
+    /// Why it did not come about.
+    pub fn outcome(&self) -> Result<(), Errno> {
+        sockopt::socket_error(&self.socket).and_then(|outcome| outcome)
+    }
+
+    /// Ends this side's half. A failure means that the connection is broken, which the next call says.
+    pub fn end_sending(&self) {
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+    }
+
+    /// Makes the coming close a reset, so that the other side cannot take what it has for the whole.
+    pub fn reset_on_close(&self) {
+        let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A signal may interrupt a call any number of times; each time it is made again.
+pub(super) fn retrying<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One forwarding thread: waits for events, and gives each connection its turn.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+use super::client::{Client, Fate};
+use super::context::{Context, Scratch, tag};
+use super::slots::{Key, Slots};
+use super::wheel::Fired;
+use super::wire::Received;
+use crate::shared::Shared;
+
+/// Events taken from the kernel in one turn.
+const EVENTS: usize = 512;
+/// Milliseconds until the events of a connection that began with a request are delivered.
+const UNWATCHED_MS: u64 = 20;
+/// The longest sleep, in milliseconds.
+const SLEEP_MS: u64 = 10_000;
+
+const WAKE: u64 = 0;
+pub(super) const LISTENER: u64 = 1;
+
+/// One forwarding thread.
+pub struct Worker {
+    pub(super) context: Context,
+    scratch: Scratch,
+    pub(super) clients: Slots<Client>,
+    pub(super) listener: Option<OwnedFd>,
+    /// When accepting goes on, while it is paused.
+    pub(super) accept_at: Option<u64>,
+    ready: Vec<Key>,
+    spare_keys: Vec<Key>,
+    unwatched: Vec<Key>,
+    watch_at: u64,
+    epoch: Option<u64>,
+    pub(super) leave_by: Option<u64>,
+}
+
+impl Worker {
+    /// A thread that listens nowhere yet.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll descriptor.
+    pub fn new(thread: usize, shared: &Arc<Shared>, seed: u64) -> Result<Self, Errno> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        if let Some(desk) = shared.threads.get(thread) {
+            let data = EventData::new_u64(WAKE);
+            epoll::add(&epoll, desk.wake_fd(), data, EventFlags::IN)?;
+        }
+        Ok(Self {
+            context: Context::new(thread, Arc::clone(shared), epoll, seed),
+            scratch: Scratch::default(),
+            clients: Slots::default(),
+            listener: None,
+            accept_at: None,
+            ready: Vec::new(),
+            spare_keys: Vec::new(),
+            unwatched: Vec::new(),
+            watch_at: 0,
+            epoch: None,
+            leave_by: None,
+        })
+    }
+
+    /// Runs until it is told to leave and has left.
+    ///
+    /// # Errors
+    /// When waiting for events fails, which leaves nothing that a thread could do.
+    pub fn run(mut self) -> Result<(), Errno> {
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(WAKE),
+        }; EVENTS];
+        while !self.may_leave() {
+            let sleep = timespec(self.sleep_ms());
+            let count = match epoll::wait(self.context.epoll(), &mut events[..], Some(&sleep)) {
+                Err(Errno::INTR) => 0,
+                other => other?,
+            };
+            self.turn(events.get(..count).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn sleep_ms(&self) -> u64 {
+        if !self.ready.is_empty() {
+            return 0;
+        }
+        let mut sleep = self
+            .context
+            .wheel
+            .sleep_ms(self.context.now)
+            .unwrap_or(SLEEP_MS);
+        if !self.unwatched.is_empty() {
+            sleep = sleep.min(UNWATCHED_MS);
+        }
+        for at in [self.accept_at, self.leave_by].into_iter().flatten() {
+            sleep = sleep.min(at.saturating_sub(self.context.now));
+        }
+        sleep.min(SLEEP_MS)
+    }
+
+    fn turn(&mut self, events: &[Event]) {
+        self.context.now = self.context.shared.now_ms();
+        self.renew_snapshot();
+        // Connections that ended while they were idle go first, so that none is used in this turn.
+        for event in events {
+            self.note_idle_upstream(*event);
+        }
+        for event in events {
+            self.dispatch(*event);
+        }
+        self.drive_ready();
+        self.watch_unwatched();
+        self.resume_accepting();
+        self.fire_timers();
+        if let Some(desk) = self.context.shared.threads.get(self.context.thread) {
+            desk.last_turn_ms.store(self.context.now, Ordering::Relaxed);
+        }
+    }
+
+    fn renew_snapshot(&mut self) {
+        let epoch = self.context.shared.epoch();
+        if self.epoch == Some(epoch) {
+            return;
+        }
+        self.epoch = Some(epoch);
+        self.context.snapshot = self.context.shared.snapshot();
+        for orphan in self.context.backends.renew(&self.context.snapshot) {
+            self.context.upstreams.remove(orphan);
+        }
+    }
+
+    fn note_idle_upstream(&mut self, event: Event) {
+        let (key, tag) = Key::unpack(event.data.u64());
+        if tag != tag::UPSTREAM {
+            return;
+        }
+        let flags = event.flags;
+        let Some(upstream) = self.context.upstreams.get_mut(key) else {
+            return;
+        };
+        let has_something = flags
+            .intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        let is_idle = upstream.owner.is_none();
+        if is_idle && has_something && upstream.wire.peek() != Received::Blocked {
+            self.context.discard_idle_upstream(key);
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        let (data, flags) = (event.data.u64(), event.flags);
+        match data {
+            WAKE => self.take_orders(),
+            LISTENER => self.accept(),
+            _ => match Key::unpack(data) {
+                (key, tag::CLIENT) => {
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.note(flags);
+                        self.drive(key);
+                    }
+                }
+                (key, _) => {
+                    let Some(upstream) = self.context.upstreams.get_mut(key) else {
+                        return;
+                    };
+                    if let Some(owner) = upstream.owner {
+                        upstream.wire.note(flags);
+                        self.drive(owner);
+                    }
+                }
+            },
+        }
+    }
+
+    pub(super) fn drive(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            let fate = client.drive(&mut self.context, &mut self.scratch);
+            self.settle(key, fate);
+        }
+    }
+
+    pub(super) fn settle(&mut self, key: Key, fate: Fate) {
+        match fate {
+            Fate::Waits => {}
+            Fate::WaitsUnwatched => {
+                if self.unwatched.is_empty() {
+                    self.watch_at = self.context.now + UNWATCHED_MS;
+                }
+                self.unwatched.push(key);
+            }
+            Fate::Ready => self.ready.push(key),
+            Fate::Ended => self.remove(key),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        if let Some(mut client) = self.clients.remove(key) {
+            client.end(&mut self.context);
+        }
+    }
+
+    fn drive_ready(&mut self) {
+        let mut turn = std::mem::take(&mut self.spare_keys);
+        std::mem::swap(&mut turn, &mut self.ready);
+        for key in turn.drain(..) {
+            self.drive(key);
+        }
+        self.spare_keys = turn;
+    }
+
+    /// Has the events of connections delivered whose first exchange takes longer than most.
+    fn watch_unwatched(&mut self) {
+        if self.unwatched.is_empty() || self.context.now < self.watch_at {
+            return;
+        }
+        let mut keys = std::mem::take(&mut self.unwatched);
+        for key in keys.drain(..) {
+            if let Some(client) = self.clients.get_mut(key) {
+                let fate = client.watch(&mut self.context);
+                self.settle(key, fate);
+            }
+        }
+        self.unwatched = keys;
+    }
+
+    fn fire_timers(&mut self) {
+        let mut fired = std::mem::take(&mut self.scratch.fired);
+        self.context.wheel.turn(self.context.now, &mut fired);
+        for entry in fired.drain(..) {
+            match Key::unpack(entry.token) {
+                (key, tag::CLIENT) => self.fire_client(key, entry),
+                (key, _) => self.fire_upstream(key, entry),
+            }
+        }
+        self.scratch.fired = fired;
+    }
+
+    fn fire_client(&mut self, key: Key, fired: Fired) {
+        let (now, wheel) = (self.context.now, &mut self.context.wheel);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let timer = &mut client.peer.timer;
+        if timer.has_expired(fired.scheduled, now, wheel, fired.token) {
+            let fate = client.time_out(&mut self.context, &mut self.scratch);
+            self.settle(key, fate);
+        }
+    }
+
+    fn fire_upstream(&mut self, key: Key, fired: Fired) {
+        let (now, wheel) = (self.context.now, &mut self.context.wheel);
+        let Some(upstream) = self.context.upstreams.get_mut(key) else {
+            return;
+        };
+        let timer = &mut upstream.timer;
+        let expired = timer.has_expired(fired.scheduled, now, wheel, fired.token);
+        if expired && upstream.owner.is_none() {
+            self.context.discard_idle_upstream(key);
+        }
+    }
+}
+
+fn timespec(ms: u64) -> Timespec {
+    let duration = Duration::from_millis(ms);
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

@@ -1,0 +1,61 @@
+//! A body of either direction, walked to its end.
+
+use super::Framing;
+use super::chunked::{Advance, Chunked, Output};
+use super::malformed::Malformed;
+
+/// How much of a body is still to come.
+#[derive(Clone, Copy, Debug)]
+pub enum Body {
+    /// So many bytes; 0 when it has ended.
+    Left(u64),
+    /// Chunks.
+    Chunked(Chunked),
+    /// All until the connection ends: an answer without a length, or a tunnel.
+    UntilClose,
+}
+
+impl Body {
+    /// A body of which nothing has been seen.
+    #[must_use]
+    pub fn new(framing: Framing, output: Output) -> Self {
+        match framing {
+            Framing::Empty => Self::Left(0),
+            Framing::Length(length) => Self::Left(length),
+            Framing::Chunked => Self::Chunked(Chunked::new(output)),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Whether nothing more belongs to it. A body that lasts until the connection's end never says so.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Left(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Walks on through `input`, and stops at the body's end.
+    ///
+    /// # Errors
+    /// Malformed chunks.
+    pub fn advance(&mut self, input: &mut [u8]) -> Result<Advance, Malformed> {
+        let taken = match self {
+            Self::Chunked(chunked) => return chunked.advance(input),
+            Self::UntilClose => input.len(),
+            Self::Left(left) => {
+                let taken = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                taken
+            }
+        };
+        Ok(Advance {
+            consumed: taken,
+            kept: taken,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! A head as it is sent on.
+//!
+//! Fields that are passed on are copied as the lines that they came as, neighbours in one piece. What is
+//! meant for one hop alone is left out (RFC 9110, section 7.6.1), so is everything that says where a
+//! request came from, which the balancer says itself; `Via` is added both ways.
+//!
+//! Requests are sent on as HTTP/1.1, whatever the client speaks.
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+
+use super::Version;
+use super::exchange::Closing;
+use super::field::FieldKind;
+use super::grammar::list_members;
+use super::head::FieldSpan;
+use super::request::RequestHead;
+use super::response::ResponseHead;
+
+/// What is known of a request's way here.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The client's address.
+    pub client: Ipv4Addr,
+    /// Host and port that the balancer itself listens on, for requests of HTTP/1.0 that name none.
+    pub own_host: &'a [u8],
+}
+
+/// Writes a request's head for the backend.
+pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
+    for part in [head.method, b" ", head.target, b" HTTP/1.1\r\n"] {
+        out.extend_from_slice(part);
+    }
+    if head.host.is_none() {
+        write_field(out, b"Host", origin.own_host);
+    }
+    copy_fields(head.bytes, head.fields, out, |field| match field.kind {
+        FieldKind::Host | FieldKind::ContentLength | FieldKind::TransferEncoding => true,
+        FieldKind::Other => {
+            !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
+        }
+        FieldKind::HopLimit => head.hops_left.is_none(),
+        FieldKind::Connection
+        | FieldKind::Upgrade
+        | FieldKind::HopByHop
+        | FieldKind::Provenance => false,
+    });
+    if let Some(hops) = head.hops_left {
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
+    }
+    if let Some(protocols) = head.upgrade {
+        write_field(out, b"Connection", b"upgrade");
+        write_field(out, b"Upgrade", protocols);
+    }
+    let version = digits(head.version);
+    let client = origin.client;
+    // Writing to a Vec does not fail.
+    let _ = write!(
+        out,
+        "X-Forwarded-For: {client}\r\nX-Forwarded-Proto: http\r\nVia: {version} evenkeel\r\n\r\n"
+    );
+}
+
+/// How an answer is passed on.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing {
+    /// The client's version.
+    pub client: Version,
+    /// Whether the client is told that its connection ends with this answer.
+    pub closing: Closing,
+    /// Whether this is a switch to the protocol that the client asked for.
+    pub switching: bool,
+}
+
+/// Writes an answer's head for the client.
+pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u8>) {
+    for part in [b"HTTP/1.1 ", head.status_line, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+    let has_no_length = matches!(head.status, 100..=199 | 204);
+    let decoded = passing.client == Version::Http10;
+    copy_fields(head.bytes, head.fields, out, |field| match field.kind {
+        FieldKind::ContentLength => !has_no_length,
+        FieldKind::TransferEncoding => !has_no_length && !decoded,
+        FieldKind::Upgrade => passing.switching,
+        FieldKind::Connection | FieldKind::HopByHop => false,
+        FieldKind::Host | FieldKind::Provenance | FieldKind::HopLimit | FieldKind::Other => {
+            !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
+        }
+    });
+    if passing.switching {
+        write_field(out, b"Connection", b"upgrade");
+    } else if head.status >= 200 {
+        write_connection(passing.client, passing.closing, out);
+    }
+    let version = digits(head.version);
+    let _ = write!(out, "Via: {version} evenkeel\r\n\r\n");
+}
+
+/// Writes what is not the version's default.
+pub fn write_connection(client: Version, closing: Closing, out: &mut Vec<u8>) {
+    match (client, closing) {
+        (_, Closing::Closes) => write_field(out, b"Connection", b"close"),
+        (Version::Http10, Closing::Stays) => write_field(out, b"Connection", b"keep-alive"),
+        (Version::Http11, Closing::Stays) => {}
+    }
+}
+
+fn digits(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "1.0",
+        Version::Http11 => "1.1",
+    }
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Copies the lines of the fields that are kept; a run of neighbours in one piece.
+fn copy_fields(
+    head: &[u8],
+    fields: &[FieldSpan],
+    out: &mut Vec<u8>,
+    keep: impl Fn(&FieldSpan) -> bool,
+) {
+    let mut run: Option<(u32, u32)> = None;
+    let copy = |out: &mut Vec<u8>, run: Option<(u32, u32)>| {
+        if let Some((start, end)) = run {
+            out.extend_from_slice(head.get(start as usize..end as usize).unwrap_or_default());
+        }
+    };
+    for field in fields {
+        if keep(field) {
+            let start = run.map_or(field.start, |(start, _)| start);
+            run = Some((start, field.end));
+        } else {
+            copy(out, run.take());
+        }
+    }
+    copy(out, run);
+}
+
+/// Whether a `Connection` field names this one.
+fn is_nominated(head: &[u8], fields: &[FieldSpan], name: &[u8]) -> bool {
+    fields
+        .iter()
+        .filter(|field| field.kind == FieldKind::Connection)
+        .flat_map(|field| list_members(field.value(head)))
+        .any(|option| option.eq_ignore_ascii_case(name))
+}

@@ -1,0 +1,14 @@
+//! The program that moves the traffic, as a library for its binary, its tests and its fuzz targets.
+//!
+//! [`http`] and [`tcp`] are plain data. [`forward`] is the hot path and carries out what they decide.
+//! [`control`] takes configurations in, builds the next [`snapshot`] and says how things are;
+//! [`health`] asks the backends how they are.
+
+pub mod control;
+pub mod forward;
+pub mod health;
+pub mod http;
+pub mod shared;
+pub mod snapshot;
+pub mod statistics;
+pub mod tcp;

@@ -1,0 +1,148 @@
+//! What the threads of one balancer share. The hot path reads one number each turn; all else is touched
+//! only when that number has changed.
+
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::snapshot::Snapshot;
+use crate::statistics::ThreadCounters;
+
+/// What the control thread asks of one forwarding thread.
+#[derive(Debug)]
+pub enum Order {
+    /// Accept from this listening socket, and no longer from the one before.
+    Listen(OwnedFd),
+    /// Accept no more, end what is under way within the bound, and return.
+    Leave {
+        /// Milliseconds that what is under way is given.
+        within_ms: u64,
+    },
+}
+
+/// One forwarding thread as the others see it.
+pub struct ThreadDesk {
+    /// Its totals.
+    pub counters: ThreadCounters,
+    /// Milliseconds of the process's clock at its last turn.
+    pub last_turn_ms: AtomicU64,
+    wake: OwnedFd,
+    orders: Mutex<Vec<Order>>,
+}
+
+impl ThreadDesk {
+    /// The descriptor that becomes readable when the thread is wanted.
+    #[must_use]
+    pub fn wake_fd(&self) -> &OwnedFd {
+        &self.wake
+    }
+
+    /// Ends the thread's sleep.
+    pub fn wake(&self) {
+        // It fails only when the thread was already woken 2^64 times.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Leaves an order and wakes the thread.
+    pub fn order(&self, order: Order) {
+        lock(&self.orders).push(order);
+        self.wake();
+    }
+
+    /// Takes the orders, and lets the thread sleep again.
+    pub fn take_orders(&self) -> Vec<Order> {
+        let mut count = [0u8; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+        std::mem::take(&mut *lock(&self.orders))
+    }
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// Raised whenever the snapshot or any backend's health has changed.
+    epoch: AtomicU64,
+    snapshot: Mutex<Arc<Snapshot>>,
+    /// The forwarding threads.
+    pub threads: Box<[ThreadDesk]>,
+    /// The process's beginning, from which milliseconds are counted.
+    pub began: Instant,
+    /// Port of the balancer's own request on its front address, 0 when there is none.
+    pub own_port: AtomicU16,
+    /// The front address.
+    pub own_address: Mutex<Option<Ipv4Addr>>,
+    /// Target of the balancer's own request, which nobody else can guess.
+    pub own_target: String,
+    /// Becomes readable for the health checks when there is a new snapshot.
+    pub published: OwnedFd,
+}
+
+impl Shared {
+    /// For so many forwarding threads.
+    ///
+    /// # Errors
+    /// When the kernel gives no event descriptors.
+    pub fn new(threads: usize, own_target: String) -> std::io::Result<Self> {
+        let desks = (0..threads)
+            .map(|_| {
+                Ok(ThreadDesk {
+                    counters: ThreadCounters::default(),
+                    last_turn_ms: AtomicU64::new(0),
+                    wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+                    orders: Mutex::new(Vec::new()),
+                })
+            })
+            .collect::<std::io::Result<_>>()?;
+        Ok(Self {
+            epoch: AtomicU64::new(0),
+            snapshot: Mutex::new(Arc::new(Snapshot::empty())),
+            threads: desks,
+            began: Instant::now(),
+            own_port: AtomicU16::new(0),
+            own_address: Mutex::new(None),
+            own_target,
+            published: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Milliseconds since the process began.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The number that says whether to look again.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&lock(&self.snapshot))
+    }
+
+    /// Puts a new snapshot in the place of the old one.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        *lock(&self.snapshot) = snapshot;
+        self.announce();
+        let _ = rustix::io::write(&self.published, &1u64.to_ne_bytes());
+    }
+
+    /// Has every forwarding thread look again.
+    pub fn announce(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+        for thread in &self.threads {
+            thread.wake();
+        }
+    }
+}
+
+/// Every holder leaves whole values behind, also one that panicked.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

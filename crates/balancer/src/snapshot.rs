@@ -1,0 +1,160 @@
+//! What the hot path reads: one configuration, whole and never changed, and beside it each backend's
+//! record, which outlives configurations.
+
+use std::net::SocketAddrV4;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use model::{
+    BackendHealth, BackendStatus, Criteria, Generation, HealthCheck, HealthProtocol, Timeouts,
+    TrafficType,
+};
+
+use crate::statistics::BackendCounters;
+
+/// One configuration as the hot path wants it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which configuration this is; absent before the first.
+    pub generation: Option<Generation>,
+    /// What new connections carry.
+    pub traffic: TrafficType,
+    /// Where new traffic may go, in the configuration's order.
+    pub targets: Vec<Target>,
+    /// Bounds on waiting.
+    pub timeouts: Timeouts,
+    /// Host and port that clients reach, for requests that name none.
+    pub own_host: Vec<u8>,
+    /// How backends are checked.
+    pub health_check: HealthCheck,
+}
+
+/// A backend's place in one configuration.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The backend.
+    pub record: Arc<BackendRecord>,
+    /// Share of the traffic in relation to the others.
+    pub weight: u16,
+}
+
+impl Snapshot {
+    /// What holds before the first configuration: nothing is balanced.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            generation: None,
+            traffic: TrafficType::Tcp,
+            targets: Vec::new(),
+            timeouts: Timeouts::default(),
+            own_host: Vec::new(),
+            health_check: HealthCheck {
+                protocol: HealthProtocol::Tcp,
+                port: None,
+                request_path: "/".to_owned(),
+                criteria: Criteria::default(),
+            },
+        }
+    }
+}
+
+/// What is known of a backend, for as long as any configuration names it.
+#[derive(Debug)]
+pub struct BackendRecord {
+    /// Where it is reached.
+    pub address: SocketAddrV4,
+    health: AtomicU8,
+    report: Mutex<CheckReport>,
+    threads: Box<[BackendCounters]>,
+}
+
+/// What the health checks say, for people.
+#[derive(Clone, Debug)]
+struct CheckReport {
+    health_since: Instant,
+    last: Option<(String, Instant)>,
+}
+
+impl BackendRecord {
+    /// A backend that was never checked, with counters for so many threads.
+    #[must_use]
+    pub fn new(address: SocketAddrV4, threads: usize, now: Instant) -> Self {
+        Self {
+            address,
+            health: AtomicU8::new(code(BackendHealth::Unknown)),
+            report: Mutex::new(CheckReport {
+                health_since: now,
+                last: None,
+            }),
+            threads: (0..threads).map(|_| BackendCounters::default()).collect(),
+        }
+    }
+
+    /// The verdict as it stands.
+    #[must_use]
+    pub fn health(&self) -> BackendHealth {
+        match self.health.load(Ordering::Relaxed) {
+            1 => BackendHealth::Up,
+            2 => BackendHealth::Down,
+            _ => BackendHealth::Unknown,
+        }
+    }
+
+    /// One thread's counters; nothing for a thread that does not exist.
+    #[must_use]
+    pub fn counters(&self, thread: usize) -> Option<&BackendCounters> {
+        self.threads.get(thread)
+    }
+
+    /// Takes a new verdict in.
+    pub fn set_health(&self, health: BackendHealth, now: Instant) {
+        self.lock_report().health_since = now;
+        self.health.store(code(health), Ordering::Relaxed);
+    }
+
+    /// Takes a check's result in words in.
+    pub fn set_last_check(&self, words: String, now: Instant) {
+        self.lock_report().last = Some((words, now));
+    }
+
+    /// The backend's part of a heartbeat.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> BackendStatus {
+        let report = self.lock_report().clone();
+        let age = |since: Instant| {
+            u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+        };
+        let sum = |which: fn(&BackendCounters) -> &std::sync::atomic::AtomicU64| {
+            self.threads
+                .iter()
+                .map(|counters| which(counters).load(Ordering::Relaxed))
+                .sum()
+        };
+        BackendStatus {
+            address: *self.address.ip(),
+            port: self.address.port(),
+            health: self.health(),
+            health_age_ms: age(report.health_since),
+            last_check_age_ms: report.last.as_ref().map(|(_, at)| age(*at)),
+            last_check: report.last.map(|(words, _)| words),
+            requests: sum(|counters| &counters.requests),
+            errors: sum(|counters| &counters.errors),
+            active: sum(|counters| &counters.active),
+        }
+    }
+
+    /// A holder that panicked left whole values behind.
+    fn lock_report(&self) -> std::sync::MutexGuard<'_, CheckReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn code(health: BackendHealth) -> u8 {
+    match health {
+        BackendHealth::Unknown => 0,
+        BackendHealth::Up => 1,
+        BackendHealth::Down => 2,
+    }
+}

@@ -1,0 +1,60 @@
+//! Figures that each thread counts for itself and the control thread adds up.
+//!
+//! Each counter has one writer, so a plain load and store will do; no cache line is shared between
+//! writers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::Counters;
+
+/// Adds to a counter that only this thread writes.
+pub fn add(counter: &AtomicU64, count: u64) {
+    let value = counter.load(Ordering::Relaxed).wrapping_add(count);
+    counter.store(value, Ordering::Relaxed);
+}
+
+/// Takes from a counter that only this thread writes.
+pub fn subtract(counter: &AtomicU64, count: u64) {
+    let value = counter.load(Ordering::Relaxed).wrapping_sub(count);
+    counter.store(value, Ordering::Relaxed);
+}
+
+/// One thread's totals; see [`Counters`].
+#[derive(Debug, Default)]
+#[repr(align(128))]
+#[expect(missing_docs, reason = "the fields are those of model::Counters")]
+pub struct ThreadCounters {
+    pub requests: AtomicU64,
+    pub errors: AtomicU64,
+    pub rejected: AtomicU64,
+    pub connections: AtomicU64,
+    pub open_connections: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+}
+
+impl ThreadCounters {
+    /// Adds this thread's totals to `sum`.
+    pub fn add_to(&self, sum: &mut Counters) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sum.requests += read(&self.requests);
+        sum.errors += read(&self.errors);
+        sum.rejected += read(&self.rejected);
+        sum.connections += read(&self.connections);
+        sum.open_connections += read(&self.open_connections);
+        sum.bytes_in += read(&self.bytes_in);
+        sum.bytes_out += read(&self.bytes_out);
+    }
+}
+
+/// One thread's totals of one backend.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct BackendCounters {
+    /// Requests, or TCP sessions, that were sent to it.
+    pub requests: AtomicU64,
+    /// Those that failed on its side.
+    pub errors: AtomicU64,
+    /// Those under way.
+    pub active: AtomicU64,
+}

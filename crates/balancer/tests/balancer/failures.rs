@@ -1,0 +1,359 @@
+//! Backends that fail, and clients that go away.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use model::BackendHealth;
+
+use crate::support::{
+    Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain,
+};
+
+const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// An origin that is healthy and otherwise answers with these bytes, then ends.
+fn answering(answer: &'static [u8]) -> Origin {
+    Origin::serving(move |mut stream, log| {
+        let mut buffer = [0u8; 4096];
+        while log.read(&mut stream, &mut buffer) > 0 {
+            if buffer.starts_with(b"GET /health") {
+                let _ = stream.write_all(HEALTHY);
+                return;
+            }
+            let _ = stream.write_all(answer);
+            if answer.is_empty() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn without_a_backend_that_is_up_the_answer_is_503_with_the_reason() {
+    in_namespace(|| {
+        let host = Host::start();
+        host.configure(&http_config(1, &[]));
+        let mut client = Client::connect(host.front());
+        for _ in 0..3 {
+            let reply = client.get("/");
+            assert_eq!(
+                (reply.status, reply.reason()),
+                (503, Some("no-healthy-backend"))
+            );
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            panic!("bound to IPv4");
+        };
+        drop(listener);
+        host.configure(&http_config(2, &[address]));
+        let heartbeat = host.await_heartbeat("the backend is down", |heartbeat| {
+            heartbeat
+                .backends
+                .first()
+                .is_some_and(|b| b.health == BackendHealth::Down)
+        });
+        assert_eq!(
+            heartbeat.backends[0].last_check.as_deref(),
+            Some("connection refused")
+        );
+        assert_eq!(client.get("/").reason(), Some("no-healthy-backend"));
+        assert_eq!(host.next_heartbeat().counters.errors, 4);
+    });
+}
+
+#[test]
+fn a_backend_that_comes_back_takes_traffic_again() {
+    in_namespace(|| {
+        let (first, host) = (Origin::named("a"), Host::start());
+        let address = first.address;
+        host.serve(&http_config(1, &[address]));
+        let mut client = Client::connect(host.front());
+        assert_eq!(client.get("/").text(), "a");
+        first.stop();
+        host.await_heartbeat("it is down", |h| {
+            h.backends[0].health == BackendHealth::Down
+        });
+        assert_eq!(client.get("/").reason(), Some("no-healthy-backend"));
+        let again = eventually("the port is free", || {
+            let free = TcpListener::bind(address).is_ok();
+            free.then(|| Origin::http_at(address.into(), |_| plain("again")))
+        });
+        let heartbeat =
+            host.await_heartbeat("it is up", |h| h.backends[0].health == BackendHealth::Up);
+        let last_check = heartbeat.backends[0].last_check.clone().unwrap();
+        assert!(last_check.starts_with("200 OK in "), "{last_check}");
+        assert_eq!(client.get("/").text(), "again");
+        drop(again);
+    });
+}
+
+#[test]
+fn a_backend_that_refuses_is_passed_over() {
+    in_namespace(|| {
+        let (origin, host) = (Origin::named("a"), Host::start());
+        let gone = Origin::named("gone");
+        let mut config = http_config(1, &[gone.address, origin.address]);
+        config.health_check.port = Some(origin.address.port());
+        gone.stop();
+        host.serve(&config);
+        for _ in 0..10 {
+            assert_eq!(get(host.front(), "/").text(), "a");
+        }
+        config.backends.pop();
+        config.generation = config.generation.next();
+        host.serve(&config);
+        let reply = get(host.front(), "/");
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (502, Some("connect-refused"))
+        );
+    });
+}
+
+/// An origin that answers one request on each connection, takes a second, and ends without a word.
+fn once_each() -> Origin {
+    Origin::serving(|mut stream, log| {
+        let mut buffer = [0u8; 4096];
+        if log.read(&mut stream, &mut buffer) > 0 {
+            let is_check = buffer.starts_with(b"GET /health");
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+            let _ = stream.write_all(if is_check { HEALTHY } else { answer });
+            if !is_check {
+                log.read(&mut stream, &mut buffer);
+            }
+        }
+    })
+}
+
+#[test]
+fn a_kept_connection_that_the_backend_ends_costs_no_idempotent_request() {
+    in_namespace(|| {
+        let (origin, host) = (once_each(), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        for _ in 0..50 {
+            let reply = client.get("/");
+            assert_eq!(reply.text(), "a", "{reply:?}");
+        }
+        let heartbeat = host.next_heartbeat();
+        assert_eq!(heartbeat.counters.errors, 0);
+        assert_eq!(heartbeat.backends[0].errors, 0);
+        let seen = String::from_utf8(origin.bytes()).unwrap();
+        assert!(seen.matches("GET / ").count() > 60, "none was sent twice");
+    });
+}
+
+#[test]
+fn a_post_on_a_kept_connection_that_the_backend_ends_is_not_sent_twice() {
+    in_namespace(|| {
+        let (origin, host) = (once_each(), Host::start_with(one_thread()));
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        assert_eq!(client.get("/").text(), "a");
+        client.send("POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        let reply = client.reply(false).unwrap();
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (502, Some("backend-closed"))
+        );
+        let seen = String::from_utf8(origin.bytes()).unwrap();
+        assert_eq!(seen.matches("/pay").count(), 1);
+    });
+}
+
+fn one_thread() -> Options {
+    Options {
+        threads: Some(1),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_request_that_could_do_harm_twice_is_not_sent_twice() {
+    in_namespace(|| {
+        let (origin, host) = (answering(b""), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        client.send("POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        let reply = client.reply(false).unwrap();
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (502, Some("backend-closed"))
+        );
+        let seen = String::from_utf8(origin.bytes()).unwrap();
+        assert_eq!(seen.matches("/pay").count(), 1);
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_understood_is_502_and_its_connection_is_not_used_again() {
+    in_namespace(|| {
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
+            b"nonsense\r\n\r\n",
+        ] {
+            let (origin, host) = (answering(answer), Host::start());
+            host.serve(&http_config(1, &[origin.address]));
+            let reply = get(host.front(), "/");
+            assert_eq!(
+                (reply.status, reply.reason()),
+                (502, Some("malformed-response"))
+            );
+        }
+    });
+}
+
+#[test]
+fn bytes_after_an_answer_never_become_the_next_answer() {
+    in_namespace(|| {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        let (origin, host) = (answering(answer), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        for _ in 0..50 {
+            assert_eq!(client.get("/").text(), "a");
+        }
+        // No connection was used for a second request.
+        let requests = String::from_utf8(origin.bytes()).unwrap();
+        assert_eq!(requests.matches("GET / ").count(), 50);
+        assert!(origin.connections() > 50, "{}", origin.connections());
+    });
+}
+
+#[test]
+fn bytes_that_come_while_a_connection_is_idle_never_become_an_answer() {
+    in_namespace(|| {
+        let late = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&late);
+        let origin = Origin::serving(move |mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            log.read(&mut stream, &mut buffer);
+            if buffer.starts_with(b"GET /health") {
+                let _ = stream.write_all(HEALTHY);
+                return;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
+            // By now the answer has been passed on, and the connection is idle.
+            std::thread::sleep(Duration::from_millis(50));
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+            told.fetch_add(1, Ordering::SeqCst);
+            while log.read(&mut stream, &mut buffer) > 0 {}
+        });
+        let host = Host::start();
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        for done in 1..=10 {
+            assert_eq!(client.get("/").text(), "a");
+            eventually("the late bytes are sent", || {
+                (late.load(Ordering::SeqCst) == done).then_some(())
+            });
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_never_taken_for_whole() {
+    in_namespace(|| {
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"[..],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        ] {
+            let origin = Origin::serving(move |mut stream, log| {
+                let mut buffer = [0u8; 4096];
+                log.read(&mut stream, &mut buffer);
+                let is_check = buffer.starts_with(b"GET /health");
+                let _ = stream.write_all(if is_check { HEALTHY } else { answer });
+            });
+            let host = Host::start();
+            host.serve(&http_config(1, &[origin.address]));
+            let mut client = Client::connect(host.front());
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert!(client.reply(false).is_none());
+        }
+    });
+}
+
+#[test]
+fn each_wait_has_its_bound_and_its_answer() {
+    in_namespace(|| {
+        let silent = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            while log.read(&mut stream, &mut buffer) > 0 {
+                if buffer.starts_with(b"GET /health") {
+                    let _ = stream.write_all(HEALTHY);
+                    return;
+                }
+            }
+        });
+        let host = Host::start();
+        let mut config = http_config(1, &[silent.address]);
+        config.timeouts.response_ms = 150;
+        config.timeouts.request_head_ms = 150;
+        config.timeouts.keep_alive_ms = 150;
+        config.timeouts.idle_ms = 150;
+        host.serve(&config);
+        let reply = get(host.front(), "/");
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (504, Some("response-timeout"))
+        );
+        let mut slow = Client::connect(host.front());
+        slow.send("GET / HTT");
+        assert_eq!(slow.reply(false).unwrap().status, 408);
+        let mut slow = Client::connect(host.front());
+        slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+        assert_eq!(slow.reply(false).unwrap().status, 408);
+        let mut idle = Client::connect(host.front());
+        assert_eq!(idle.rest().as_deref(), Some(&b""[..]));
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_takes_its_request_with_it() {
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            while log.read(&mut stream, &mut buffer) > 0 {
+                if buffer.starts_with(b"GET /health") {
+                    let _ = stream.write_all(HEALTHY);
+                    return;
+                }
+            }
+            log.read(&mut stream, &mut buffer);
+        });
+        let host = Host::start();
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+        host.await_heartbeat("it is under way", |h| h.backends[0].active == 1);
+        drop(client);
+        let heartbeat = host.await_heartbeat("it is given up", |h| h.backends[0].active == 0);
+        assert_eq!(heartbeat.counters.open_connections, 0);
+        assert_eq!(heartbeat.counters.errors, 0);
+    });
+}
+
+#[test]
+fn a_check_without_an_answer_fails_and_says_so() {
+    in_namespace(|| {
+        let silent = Origin::serving(|_stream, _| std::thread::sleep(Duration::from_secs(60)));
+        let host = Host::start();
+        let mut config = http_config(1, &[silent.address]);
+        config.health_check.criteria.timeout_ms = 100;
+        host.configure(&config);
+        let heartbeat = host.await_heartbeat("it is down", |heartbeat| {
+            heartbeat.backends[0].health == BackendHealth::Down
+        });
+        let said = heartbeat.backends[0].last_check.clone().unwrap();
+        assert!(
+            said == "no answer within 100 ms" || said == "connection closed without an answer",
+            "{said}"
+        );
+    });
+}

@@ -1,0 +1,17 @@
+//! The real program over real sockets: every test in a network namespace of its own, with the host's end
+//! of the control channel and the backends played by the test.
+
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod malformed;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod swaps;
+#[cfg(test)]
+mod tcp;
