@@ -64,10 +64,13 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
         "", "p50", "max", "p50", "max"
     );
     for (name, figures) in &table {
-        let (answered, served) = (&figures["answered"], &figures["served"]);
+        let cell = |stage: &str, figure: &str| figures[stage][figure].to_string();
         println!(
             "{name:<10} {:>10} {:>11} {:>16} {:>11}",
-            answered["p50"], answered["max"], served["p50"], served["max"]
+            cell("answered", "p50"),
+            cell("answered", "max"),
+            cell("served", "p50"),
+            cell("served", "max"),
         );
     }
     if let Some(path) = results {
