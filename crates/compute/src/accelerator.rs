@@ -69,7 +69,7 @@ async fn find_machine(
     let program = find_program(&config.qemu_program).ok_or_else(|| {
         (
             format!("there is no {}", config.qemu_program.display()),
-            "install it (Debian: `apt-get install qemu-system-x86`), or configure `compute = process`"
+            "install it (Debian: `apt-get install qemu-system-x86`), or set `compute.driver` to `process`"
                 .to_owned(),
         )
     })?;
@@ -103,7 +103,7 @@ async fn find_machine(
         match try_kvm(config, &machine, key).await {
             None => machine.accelerator = Accelerator::Kvm,
             Some(obstacle) if config.choice == ComputeChoice::Kvm => {
-                let remedy = "configure `compute = auto` to use software emulation".to_owned();
+                let remedy = "set `compute.driver` to `auto` to use software emulation".to_owned();
                 return Err((format!("KVM does not work here: {obstacle}"), remedy));
             }
             Some(obstacle) => notes.push(format!("KVM does not work here: {obstacle}")),

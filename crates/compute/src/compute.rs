@@ -83,9 +83,9 @@ impl Compute {
     ///
     /// Under [`crate::ComputeChoice::Auto`] the image is booted under KVM once, which takes as long
     /// as it takes the image to boot, or the configured deadline. The answer is kept in the VM
-    /// directory for as long as kernel, image and QEMU stay the same. Raises [`Self::changes`].
+    /// directory for as long as kernel, image and QEMU stay the same. Raises [`Self::changes`]. May be
+    /// called again when something that was missing may have come.
     pub async fn prepare(&self) -> Readiness {
-        *lock(&self.inner.readiness) = Readiness::Probing;
         let (readiness, machine) = accelerator::find(&self.inner.config, &self.inner.cgroups).await;
         *lock(&self.inner.machine) = machine;
         *lock(&self.inner.readiness) = readiness.clone();
@@ -201,7 +201,7 @@ impl Inner {
                     ..
                 },
             ) => Err(not_ready(
-                "it is a QEMU VM, and this host is configured to run processes only; configure `compute = auto`"
+                "it is a QEMU VM, and this host is configured to run processes only; set `compute.driver` to `auto`"
                     .to_owned(),
             )),
             (Driver::Qemu, Readiness::Ready { .. }) => Ok(lock(&self.machine).clone()),

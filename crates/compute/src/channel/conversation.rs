@@ -79,7 +79,8 @@ fn due(sent: Option<Instant>, now: Instant) -> bool {
 }
 
 /// Whether `new` tells a controller anything that `old` did not: that the VM speaks at all, that its
-/// configuration was changed or refused, or that a backend's health changed.
+/// configuration was changed or refused, that its hot path answered for the first time, or that a
+/// backend's health changed.
 pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
     let Some(old) = old else {
         return true;
@@ -90,7 +91,10 @@ pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
             .map(|backend| (backend.address, backend.port, backend.health))
             .collect()
     };
-    old.generation != new.generation || old.refused != new.refused || health(old) != health(new)
+    old.generation != new.generation
+        || old.refused != new.refused
+        || old.progress_age_ms.is_some() != new.progress_age_ms.is_some()
+        || health(old) != health(new)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use compute::{Compute, VmSpec};
 use model::{Effect, Failure};
 use network::{Network, VmNics};
 use tokio::task::{Id, JoinSet};
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 use super::{Failures, now};
 
@@ -57,8 +57,9 @@ impl Effects {
         }
     }
 
-    /// Begins an effect, unless one with its key is under way or failed too short a time ago.
-    pub(super) fn begin(&mut self, effect: Effect) {
+    /// Begins an effect, unless one with its key is under way or failed too short a time ago. Returns
+    /// whether it began.
+    pub(super) fn begin(&mut self, effect: Effect) -> bool {
         let key = effect.key();
         let waits = self
             .failed
@@ -66,13 +67,15 @@ impl Effects {
             .is_some_and(|failed| failed.try_again_at > Instant::now());
         let full = self.running.len() >= MOST_AT_A_TIME;
         if waits || full || self.keys.values().any(|running| *running == key) {
-            return;
+            return false;
         }
+        log_beginning(&effect);
         let hands = self.hands.clone();
         let task = self
             .running
             .spawn(async move { hands.carry_out(effect).await });
         self.keys.insert(task.id(), key);
+        true
     }
 
     /// Resolves when an effect has ended; never when none is under way.
@@ -211,18 +214,23 @@ impl Hands {
     }
 }
 
-/// What an effect does, for the log.
-pub(super) fn verb(effect: &Effect) -> &'static str {
-    match effect {
+/// Says what is begun. What is held back is not said again in each round.
+fn log_beginning(effect: &Effect) {
+    let verb = match effect {
+        Effect::EnsureVm { vm, instance, .. } => {
+            return info!(%vm, %instance, "ensure VM");
+        }
+        Effect::RemoveVm { vm } => return info!(%vm, "remove VM"),
+        Effect::PushConfig { vm, config } => {
+            return debug!(%vm, generation = %config.generation, "push config");
+        }
         Effect::EnsureProject { .. } => "ensure project",
         Effect::EnsurePort { .. } => "ensure port",
-        Effect::EnsureVm { .. } => "ensure VM",
-        Effect::PushConfig { .. } => "push config",
-        Effect::RemoveVm { .. } => "remove VM",
         Effect::RemovePort { .. } => "remove port",
         Effect::RemoveSubnet { .. } => "remove subnet",
         Effect::RemoveProject { .. } => "remove project",
-    }
+    };
+    info!(key = effect.key(), "{verb}");
 }
 
 #[cfg(test)]

@@ -20,12 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context;
-use model::{BackendHost, Effect, Intent, Layout, Timestamp};
+use compute::{Compute, Readiness};
+use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp};
 use planner::{Inputs, Settings, Windows};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::serve::{Shared, open_world};
 use effects::Effects;
@@ -36,6 +37,8 @@ use reporter::Reporter;
 const TICK: Duration = Duration::from_millis(250);
 /// After a round that failed.
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts to find out how VMs can be run.
+const PREPARATION_PAUSE: Duration = Duration::from_secs(2);
 /// Rounds in a row without a pause: a bound on what a layout that never settles can cost.
 const MOST_ROUNDS: u32 = 8;
 
@@ -44,10 +47,14 @@ pub(crate) struct Controller {
     settings: Settings,
     store: Store,
     intent: (Revision, Intent),
+    intent_is_stale: bool,
     layout: StoredLayout,
     observer: Observer,
     effects: Effects,
     reporter: Reporter,
+    /// Namespaces that an earlier controller may have left half-made, which cannot be seen from outside:
+    /// each is ensured once.
+    inherited: BTreeSet<ProjectId>,
     /// Held for as long as this process is the installation's controller.
     _lock: std::fs::File,
 }
@@ -61,20 +68,20 @@ impl Controller {
             .ensure_front()
             .await
             .context("cannot make the front network")?;
-        let preparing = compute.clone();
-        tokio::spawn(async move {
-            preparing.prepare().await;
-        });
+        tokio::spawn(prepare(compute.clone()));
         let effects = Effects::new(
             network.clone(),
             compute.clone(),
             shared.config.health.heartbeat_ms,
         );
+        let layout = read_layout(&shared.store)?;
         Ok(Self {
             settings: settings(shared),
             store: shared.store.clone(),
             intent: store::intent::read_intent(&shared.store)?,
-            layout: read_layout(&shared.store)?,
+            intent_is_stale: false,
+            inherited: layout.layout.networks.keys().copied().collect(),
+            layout,
             observer: Observer::new(network, compute, shared.status.clone()),
             effects,
             reporter: Reporter::new(shared.status.clone())?,
@@ -99,7 +106,7 @@ impl Controller {
             }
             tokio::select! {
                 () = &mut shutdown => break,
-                () = intents.changed() => self.read_intent()?,
+                () = intents.changed() => self.intent_is_stale = true,
                 () = self.observer.changed() => {}
                 () = self.effects.ended() => self.observer.network_may_have_changed(),
                 _ = tick.tick() => {}
@@ -121,6 +128,7 @@ impl Controller {
 
     /// One round. Returns whether the layout changed.
     async fn round(&mut self) -> anyhow::Result<bool> {
+        self.refresh_intent()?;
         let mut observed = self.observer.observe().await?;
         observed.failures = self.effects.failures();
         observed.in_flight = self.effects.in_flight();
@@ -142,15 +150,42 @@ impl Controller {
         self.reporter
             .publish(&report, projects.copied().collect())?;
         for effect in planner::diff(inputs, &self.layout.layout) {
-            log_effect(&effect);
             self.effects.begin(effect);
         }
+        self.complete_what_is_inherited();
         Ok(changed)
     }
 
-    fn read_intent(&mut self) -> anyhow::Result<()> {
-        self.intent = store::intent::read_intent(&self.store)?;
+    fn complete_what_is_inherited(&mut self) {
+        let (networks, effects) = (&self.layout.layout.networks, &mut self.effects);
+        self.inherited.retain(|project| {
+            let project = *project;
+            networks.contains_key(&project) && !effects.begin(Effect::EnsureProject { project })
+        });
+    }
+
+    fn refresh_intent(&mut self) -> anyhow::Result<()> {
+        if self.intent_is_stale {
+            self.intent = store::intent::read_intent(&self.store)?;
+            self.intent_is_stale = false;
+        }
         Ok(())
+    }
+}
+
+/// Finds out how VMs can be run, again and again until they can: what is missing may come while we run.
+async fn prepare(compute: Compute) {
+    let mut told = None;
+    loop {
+        let readiness = compute.prepare().await;
+        if told.as_ref() != Some(&readiness) {
+            info!("VMs: {readiness}");
+        }
+        if matches!(readiness, Readiness::Ready { .. }) {
+            return;
+        }
+        told = Some(readiness);
+        tokio::time::sleep(PREPARATION_PAUSE).await;
     }
 }
 
@@ -188,17 +223,6 @@ fn log_verdicts(before: &Layout, after: &Layout) {
                 info!(%vm, instance = %id, reason = leaving.reason, "VM leaves");
             }
         }
-    }
-}
-
-fn log_effect(effect: &Effect) {
-    match effect {
-        Effect::PushConfig { vm, config } => {
-            debug!(%vm, generation = %config.generation, "push config")
-        }
-        Effect::EnsureVm { vm, instance, .. } => info!(%vm, %instance, "ensure VM"),
-        Effect::RemoveVm { vm } => info!(%vm, "remove VM"),
-        other => info!(key = other.key(), "{}", effects::verb(other)),
     }
 }
 

@@ -7,7 +7,11 @@ use anyhow::{Context, ensure};
 use compute::ComputeChoice;
 use ipnet::Ipv4Net;
 use model::VmShape;
+use network::Names;
 use serde::Deserialize;
+
+/// Bytes of the zone's name that leave room for two labels below it in the 253 of a domain name.
+const MOST_ZONE_BYTES: usize = 125;
 
 /// One installation's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -186,6 +190,23 @@ impl Config {
                 && self.front.cidr.prefix_len() <= 29,
             "front.cidr: write the host's own address with a prefix length of at most 29, for example 10.200.0.1/16"
         );
+        Names::new(&self.prefix)
+            .map_err(anyhow::Error::msg)
+            .context("prefix")?;
+        let is_label = |label: &str| {
+            let fits =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            (1..=63).contains(&label.len())
+                && label.bytes().all(fits)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        ensure!(
+            self.zone.split('.').all(is_label) && self.zone.len() <= MOST_ZONE_BYTES,
+            "zone: `{}` is no domain name: write labels of lower-case letters, digits and hyphens, with dots \
+             between and none at the end, for example lb.example.net",
+            self.zone
+        );
         let positive = [
             ("vm.vcpu", u64::from(self.vm.vcpu)),
             ("vm.memory_mib", u64::from(self.vm.memory_mib)),
@@ -286,6 +307,9 @@ mod tests {
             ("[front]\ncidr = \"10.0.0.0/8\"\n", "front.cidr"),
             ("[health]\nsilence_ms = 300\n", "health.silence_ms"),
             ("[compute]\ndriver = \"docker\"\n", "docker"),
+            ("prefix = \"toolong\"\n", "prefix"),
+            ("zone = \"lb.example.net.\"\n", "zone"),
+            ("zone = \"LB\"\n", "zone"),
         ] {
             let error = toml::from_str::<Config>(text)
                 .map_err(anyhow::Error::from)

@@ -1,6 +1,6 @@
 //! The DNS role: publishes each generation of the zone that the controller decides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::dns::{DnsServer, ZoneContents};
 use model::DnsLayout;
@@ -14,6 +14,8 @@ use super::{Config, Shared};
 
 /// Between two attempts to get hold of the addresses: the front address appears with the front bridge.
 const BIND_PAUSE: Duration = Duration::from_millis(200);
+/// How long that may take before it is a trouble.
+const BIND_GRACE: Duration = Duration::from_secs(1);
 /// After a failure to read the zone or to tell its serial.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,7 @@ async fn serve_zone(shared: &Shared) -> std::convert::Infallible {
 /// Binds with patience: an address that is missing or taken is a trouble that may pass.
 async fn bind(shared: &Shared) -> DnsServer {
     let listen = shared.config.dns_listen();
+    let began = Instant::now();
     let mut told = None;
     loop {
         let layout = read_dns_layout(&shared.store).unwrap_or_default();
@@ -60,7 +63,7 @@ async fn bind(shared: &Shared) -> DnsServer {
             }
             Err(error) => {
                 let words = format!("DNS does not answer: {error}");
-                if told.as_ref() != Some(&words) {
+                if began.elapsed() > BIND_GRACE && told.as_ref() != Some(&words) {
                     warn!("{words}");
                     let _ = put_trouble(&shared.status, "dns", Some(&words));
                     told = Some(words);

@@ -72,12 +72,20 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let config = Config::load(options.config.as_deref())?;
     let (ask, shutdown) = watch::channel(false);
     let shared = open(config, shutdown)?;
+    let chosen = Role::chosen(&options.roles);
+    // First, because a second controller is refused: its other roles would disturb those of the one that
+    // runs.
+    let mut controller = match chosen.contains(&Role::Controller) {
+        true => Some(Controller::open(&shared).await?),
+        false => None,
+    };
     let mut roles = JoinSet::new();
-    for role in Role::chosen(&options.roles) {
+    for role in chosen {
         let (shared, presence) = (shared.clone(), role::announce(&shared, role));
+        let controller = controller.take_if(|_| role == Role::Controller);
         roles.spawn(async move {
             let _presence = presence;
-            play(role, shared)
+            play(role, shared, controller)
                 .await
                 .with_context(|| format!("the {role} role ended"))
         });
@@ -92,14 +100,13 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     outcome
 }
 
-async fn play(role: Role, shared: Shared) -> anyhow::Result<()> {
+/// Plays one role. `controller` is given with the role of that name.
+async fn play(role: Role, shared: Shared, controller: Option<Controller>) -> anyhow::Result<()> {
     match role {
-        Role::Controller => {
-            Controller::open(&shared)
-                .await?
-                .run(shared.shutdown())
-                .await
-        }
+        Role::Controller => match controller {
+            Some(controller) => controller.run(shared.shutdown()).await,
+            None => Ok(()),
+        },
         Role::Checker => checker::run(shared).await,
         Role::Dns => dns::run(shared).await,
         Role::Api => run_api(shared).await,

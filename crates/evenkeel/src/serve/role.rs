@@ -77,9 +77,12 @@ async fn stay_present(status: &Store, role: Role) -> Result<(), StoreError> {
     let lease = status.grant_lease(PRESENCE_TTL)?;
     let words = json!({ "pid": std::process::id() });
     let key = store::status::role_key(&role.to_string());
-    status.commit(Transaction::new().put_json_leased(key, &words, lease)?)?;
-    loop {
+    let presence = Transaction::new().put_json_leased(key.as_str(), &words, lease)?;
+    status.commit(presence)?;
+    // Another process may say the same for a moment, and what it said goes with it.
+    while status.get(&key)?.is_some() {
         sleep(PRESENCE_INTERVAL).await;
         status.keep_alive(lease)?;
     }
+    Ok(())
 }
