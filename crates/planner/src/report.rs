@@ -61,8 +61,9 @@ fn instance_report(
     let mut waiting_for = vms::vm_waiting(inputs, asked, standing, backends);
     waiting_for.extend(port_waiting(inputs, layout, asked));
     waiting_for.extend(dns_waiting(inputs, layout));
-    let in_effect = waiting_for.is_empty();
     let backends = backends::backend_reports(inputs, asked, standing);
+    waiting_for.extend(backends::first_checks_waiting(inputs, standing, &backends));
+    let in_effect = waiting_for.is_empty();
     waiting_for.extend(backends.iter().filter_map(backends::backend_waiting));
     let serves = standing.vms.values().any(VmLayout::is_serving);
     let condition = match (waiting_for.is_empty(), serves, addresses.is_empty()) {

@@ -27,6 +27,8 @@ const AWAITING_BOOT: Duration = Duration::from_millis(50);
 const DEFAULT_HEARTBEAT_MS: u64 = 500;
 /// What is under way when the process is told to end is given so many milliseconds.
 const LEAVE_WITHIN_MS: u64 = 10_000;
+/// The shortest time between two heartbeats, however much there is to tell.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep.
 const SLEEP: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,9 @@ pub(super) struct Agent {
     progress: Progress,
     workers: Vec<JoinHandle<()>>,
     sequence: u64,
+    /// The state of configuration and backends that the last heartbeat told.
+    told_epoch: u64,
+    spoke_at: Instant,
     speak_at: Instant,
     leaving: bool,
 }
@@ -86,6 +91,8 @@ impl Agent {
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
             workers: start_forwarding(&shared)?,
             sequence: 0,
+            told_epoch: 0,
+            spoke_at: now,
             speak_at: now,
             leaving: false,
             shared,
@@ -115,9 +122,9 @@ impl Agent {
             let listening = self.deployment.listening().filter(|_| !self.leaving);
             let had_answered = self.progress.age_ms(now).is_some();
             self.progress.advance(listening, traffic, now);
-            if !had_answered && self.progress.age_ms(now).is_some() {
-                // Somebody waits for this sign: it is told at once.
-                self.speak_at = now;
+            let answers_first = !had_answered && self.progress.age_ms(now).is_some();
+            if answers_first || self.shared.epoch() != self.told_epoch {
+                self.speak_soon();
             }
             self.speak(now);
             self.send_journal();
@@ -269,10 +276,18 @@ impl Agent {
     }
 
     /// Says what is due to be said.
+    /// Has news told at once, since somebody may wait for them.
+    fn speak_soon(&mut self) {
+        self.speak_at = self.speak_at.min(self.spoke_at + SHORTEST_PAUSE);
+    }
+
     fn speak(&mut self, now: Instant) {
         if now < self.speak_at {
             return;
         }
+        // Read before what it stands for, so that a change in between is told again.
+        self.told_epoch = self.shared.epoch();
+        self.spoke_at = now;
         if self.channel.is_none() {
             self.speak_at = now + SLEEP;
             return;

@@ -16,6 +16,9 @@ pub(super) struct Reporter {
     told: BTreeMap<InstanceId, Told>,
     projects: BTreeSet<ProjectId>,
     troubles: Option<Vec<String>>,
+    /// Where an earlier controller told something, until this one has told what it knows. It stands until
+    /// then: what has no account counts as gone.
+    inherited: BTreeSet<String>,
 }
 
 struct Told {
@@ -25,14 +28,15 @@ struct Told {
 }
 
 impl Reporter {
-    /// Forgets what an earlier controller told, which nobody vouches for any more.
+    /// Takes over from an earlier controller, whose word is replaced with the first that is published.
     pub(super) fn new(status: Store) -> anyhow::Result<Self> {
-        status.commit(Transaction::new().delete_range(REPORT_PREFIX))?;
+        let (_, told) = status.range(REPORT_PREFIX)?;
         Ok(Self {
             status,
             told: BTreeMap::new(),
             projects: BTreeSet::new(),
             troubles: None,
+            inherited: told.into_iter().map(|entry| entry.key).collect(),
         })
     }
 
@@ -64,9 +68,13 @@ impl Reporter {
         if self.troubles.as_ref() != Some(&report.troubles) {
             changes = changes.put_json(TROUBLES_KEY, &report.troubles)?;
         }
+        for key in &self.inherited - &keys(report, &projects) {
+            changes = changes.delete(key);
+        }
         if !changes.is_read_only() {
             self.status.commit(changes)?;
         }
+        self.inherited.clear();
         self.told.extend(fresh);
         self.told.retain(|id, _| report.instances.contains_key(id));
         self.projects = projects;
@@ -103,6 +111,14 @@ impl Reporter {
     }
 }
 
+/// Where all of it is told.
+fn keys(report: &Report, projects: &BTreeSet<ProjectId>) -> BTreeSet<String> {
+    let instances = report.instances.keys().map(|id| report_key(*id));
+    let projects = projects.iter().map(|id| project_report_key(*id));
+    let troubles = [TROUBLES_KEY.to_owned()];
+    instances.chain(projects).chain(troubles).collect()
+}
+
 /// A report without the figures that change all the time.
 fn essence(report: &InstanceReport) -> InstanceReport {
     let mut essence = report.clone();
@@ -116,4 +132,32 @@ fn essence(report: &InstanceReport) -> InstanceReport {
     }
     essence.waiting_for.clear();
     essence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: &Store) -> Vec<String> {
+        let (_, entries) = status.range(REPORT_PREFIX).unwrap();
+        entries.into_iter().map(|entry| entry.key).collect()
+    }
+
+    #[test]
+    fn an_earlier_controllers_word_stands_until_it_is_replaced() {
+        let status = Store::in_memory();
+        let projects = |ids: &[u64]| ids.iter().map(|id| ProjectId(*id)).collect();
+        let mut earlier = Reporter::new(status.clone()).unwrap();
+        earlier
+            .publish(&Report::default(), projects(&[1, 2]))
+            .unwrap();
+        let mut later = Reporter::new(status.clone()).unwrap();
+        let key = |id| project_report_key(ProjectId(id));
+        let troubles = TROUBLES_KEY.to_owned();
+        assert_eq!(told(&status), [key(1), key(2), troubles.clone()]);
+        later
+            .publish(&Report::default(), projects(&[2, 3]))
+            .unwrap();
+        assert_eq!(told(&status), [key(2), key(3), troubles]);
+    }
 }

@@ -43,6 +43,27 @@ pub(super) fn backend_waiting(backend: &BackendReport) -> Option<Waiting> {
     }
 }
 
+/// While no backend is up and not all were asked, it is not known whether the URL serves.
+pub(super) fn first_checks_waiting(
+    inputs: Inputs<'_>,
+    standing: &InstanceLayout,
+    backends: &[BackendReport],
+) -> Option<Waiting> {
+    let is_up = |backend: &BackendReport| backend.health == BackendHealth::Up;
+    let mut unasked = standing
+        .vms
+        .iter()
+        .filter(|(_, vm)| vm.is_serving())
+        .filter_map(|(id, _)| inputs.observed.vms.get(id)?.heartbeat.as_ref())
+        .flat_map(|heard| &heard.heartbeat.backends)
+        .filter(|status| status.last_check.is_none());
+    if backends.iter().any(is_up) || unasked.next().is_none() {
+        return None;
+    }
+    let why = "their first health checks are under way";
+    Some(waiting("backends".into(), why.into()))
+}
+
 /// A backend whose name has never had an answer.
 fn unresolved(inputs: Inputs<'_>, backend: &Backend) -> BackendReport {
     let seen = inputs.observed.resolved.get(&backend.host.to_string());

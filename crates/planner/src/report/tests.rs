@@ -70,6 +70,22 @@ fn a_backend_that_is_down_for_one_vm_degrades() {
 }
 
 #[test]
+fn nothing_is_in_effect_before_a_backend_is_up_or_all_were_asked() {
+    let mut bench = serving(1);
+    let mut in_effect = |health, asked: bool| {
+        say_of_backend(&mut bench, 1, health, "connection refused");
+        let heard = bench.sight(1).heartbeat.as_mut().expect("it was just said");
+        if !asked {
+            heard.heartbeat.backends[0].last_check = None;
+        }
+        account(&mut bench).in_effect
+    };
+    assert!(!in_effect(BackendHealth::Unknown, false));
+    assert!(in_effect(BackendHealth::Down, true));
+    assert!(in_effect(BackendHealth::Up, true));
+}
+
+#[test]
 fn a_replaced_vm() {
     let mut bench = serving(1);
     bench.kill(1);
