@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::eventually;
+
 /// No answer takes longer: `create` waits for a minute at the most.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -68,6 +70,28 @@ impl Door {
         let answer = self.ask(action, kind, info).expect("the door answers");
         assert_eq!(answer["status"], "fail", "{action} {kind}: {answer:#}");
         answer["info"].clone()
+    }
+
+    /// What it tells of an instance of the caller's.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn instance(&self, name: &str) -> Value {
+        self.do_("info", "instance", json!({ "name": name }))
+    }
+
+    /// Waits until the instance that these fields name has this condition, and returns what is told of it.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    pub fn await_condition(&self, which: &Value, condition: &str) -> Value {
+        eventually(&format!("the instance {which} is {condition}"), || {
+            let info = self.do_("info", "instance", which.clone());
+            match info["condition"] == condition {
+                true => Ok(info),
+                false => Err(info.to_string()),
+            }
+        })
     }
 
     /// Plugs an interface of the host into a subnet of the caller's only project.

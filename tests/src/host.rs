@@ -1,13 +1,20 @@
 //! A machine for one test, made of namespaces.
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tempfile::TempDir;
 
+/// Attempts to remove a cgroup.
+const GROUP_REMOVALS: u32 = 100;
+/// Between two of them.
+const GROUP_PAUSE: Duration = Duration::from_millis(20);
 /// What the first process of a host does before it waits for its end.
 const BOOT: &str = "set -e
 mount --make-rprivate /
@@ -192,23 +199,46 @@ impl Drop for Host {
         if std::thread::panicking() {
             self.show_logs();
         }
+        self.remove_cgroups();
     }
 }
 
 impl Host {
     /// What a failed test leaves to read.
     fn show_logs(&self) {
-        let entries = std::fs::read_dir(self.directory())
-            .into_iter()
-            .flatten()
-            .flatten();
-        for path in entries.map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == "log") {
-                let text = std::fs::read_to_string(&path).unwrap_or_default();
-                let from = text.len().saturating_sub(20_000);
-                let tail = text.get(from..).unwrap_or(&text);
-                eprintln!("=== {}\n{tail}", path.display());
-            }
+        for (path, text) in self.logs() {
+            let from = text.len().saturating_sub(20_000);
+            let tail = text.get(from..).unwrap_or(&text);
+            eprintln!("=== {}\n{tail}", path.display());
+        }
+    }
+
+    /// The names and texts of what the host's programs said.
+    fn logs(&self) -> impl Iterator<Item = (PathBuf, String)> {
+        let entries = std::fs::read_dir(self.directory()).into_iter().flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        let logs = paths.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        logs.map(|path| {
+            let text = std::fs::read(&path).unwrap_or_default();
+            (path, String::from_utf8_lossy(&text).into_owned())
+        })
+    }
+
+    /// The installations that ran here, by what their servers said.
+    pub(crate) fn installations(&self) -> BTreeSet<String> {
+        let texts = self.logs().map(|(_, text)| text);
+        let named = texts.flat_map(|text| {
+            let named = text.split("installation=").skip(1);
+            let named = named.filter_map(|rest| rest.get(..8).map(str::to_owned));
+            named.collect::<Vec<_>>()
+        });
+        named.collect()
+    }
+
+    /// Removes the groups of the installations that ran here: no namespace holds them.
+    fn remove_cgroups(&self) {
+        for installation in self.installations() {
+            remove_cgroups_of(&installation);
         }
     }
 }
@@ -244,6 +274,33 @@ impl Drop for Running<'_> {
             self.end("KILL");
         }
     }
+}
+
+/// Removes an installation's groups, whose processes are dead or dying.
+fn remove_cgroups_of(installation: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+    let own = format!("evenkeel-{installation}");
+    let roots = hierarchies.flatten().map(|entry| entry.path().join(&own));
+    for root in roots.chain([Path::new("/sys/fs/cgroup").join(&own)]) {
+        let groups = std::fs::read_dir(&root).into_iter().flatten().flatten();
+        let groups = groups
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir());
+        for group in groups.chain([root.clone()]).filter(|group| group.exists()) {
+            remove_group(&group);
+        }
+    }
+}
+
+/// Removes one group, which is busy until its last process is wholly gone.
+fn remove_group(group: &Path) {
+    for _ in 0..GROUP_REMOVALS {
+        match std::fs::remove_dir(group) {
+            Err(error) if error.kind() != ErrorKind::NotFound => sleep(GROUP_PAUSE),
+            _ => return,
+        }
+    }
+    eprintln!("the cgroup {} stays behind", group.display());
 }
 
 /// Has a child killed when this thread ends, so that a killed test leaves nothing.

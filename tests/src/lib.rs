@@ -11,12 +11,37 @@
 
 mod door;
 mod host;
+mod load;
+mod requests;
 mod servers;
 mod service;
+mod url;
+mod visitors;
 mod waiting;
+mod web;
+mod world;
 
 pub use door::Door;
 pub use host::{Host, Running};
-pub use servers::Servers;
+pub use load::Load;
+pub use requests::quick_checks;
+pub use servers::{Servers, program_of_this_package};
 pub use service::{Driver, Evenkeel};
-pub use waiting::{eventually, within};
+pub use url::host_of;
+pub use visitors::{Tally, Visitors};
+pub use waiting::{eventually, throughout, within};
+pub use web::{Vm, Web};
+pub use world::World;
+
+/// Makes two tests of each function that takes a [`Driver`]: one in QEMU microVMs, one in processes.
+#[macro_export]
+macro_rules! over_both_drivers {
+    ($($promise:ident),+ $(,)?) => {
+        mod machine {
+            $(#[test] fn $promise() { super::$promise(end_to_end::Driver::Machine); })+
+        }
+        mod process {
+            $(#[test] fn $promise() { super::$promise(end_to_end::Driver::Process); })+
+        }
+    };
+}

@@ -49,7 +49,7 @@ impl<'h> Servers<'h> {
     }
 
     fn start(&self, name: &str, address: &str, kind: &str) -> Running<'h> {
-        let origin = origin_program();
+        let origin = program_of_this_package("origin");
         let origin = origin.to_str().expect("the build's path is text");
         let running = self.host.start(
             name,
@@ -76,12 +76,16 @@ impl<'h> Servers<'h> {
     }
 }
 
-/// The `origin` program of this package, which Cargo builds beside the tests.
-fn origin_program() -> PathBuf {
-    let test = std::env::current_exe().expect("the test is a file");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("tests are in target/<profile>/deps");
-    profile.join("origin")
+/// A program of this package. Cargo builds it into the directory of programs, which is above that of
+/// tests.
+#[must_use]
+pub fn program_of_this_package(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("this program is a file");
+    let directories = own.ancestors().skip(1);
+    let mut found = directories
+        .map(|directory| directory.join(name))
+        .filter(|program| program.is_file());
+    found
+        .next()
+        .expect("`cargo build --package end-to-end` makes this package's programs")
 }

@@ -1,6 +1,7 @@
 //! Evenkeel, running on a host.
 
 use std::path::PathBuf;
+use std::process::Output;
 
 use crate::{Door, Host, Running, eventually};
 
@@ -23,13 +24,25 @@ impl<'h> Evenkeel<'h> {
     /// Starts it on a host and waits until its door opens.
     #[must_use]
     pub fn start(host: &'h Host, driver: Driver) -> Self {
-        Self::configure(host, driver, "");
-        let mut evenkeel = Self {
-            host,
-            running: None,
-        };
+        Self::start_with(host, driver, "")
+    }
+
+    /// The same, with `more` at the head of the configuration file.
+    #[must_use]
+    pub fn start_with(host: &'h Host, driver: Driver, more: &str) -> Self {
+        Self::configure(host, driver, more);
+        let mut evenkeel = Self::stopped(host);
         evenkeel.resume();
         evenkeel
+    }
+
+    /// As the configuration file on the host says; nothing runs before [`Self::resume`].
+    #[must_use]
+    pub fn stopped(host: &'h Host) -> Self {
+        Self {
+            host,
+            running: None,
+        }
     }
 
     /// Writes the configuration file, with `more` at its head, and returns its path.
@@ -85,12 +98,27 @@ impl<'h> Evenkeel<'h> {
 
     /// Runs the command line program against it and returns what it printed.
     pub fn cli(&self, arguments: &str) -> String {
+        self.host.shell(&self.command_line(arguments))
+    }
+
+    /// Runs the command line program against it, whatever comes of it.
+    #[must_use]
+    pub fn try_cli(&self, arguments: &str) -> Output {
+        self.host.try_shell(&self.command_line(arguments))
+    }
+
+    fn command_line(&self, arguments: &str) -> String {
         let program = from_environment("EVENKEEL_PROGRAM");
         let socket = self.host.path("run/evenkeel.sock");
-        self.host.shell(&format!(
-            "{program} --socket {} {arguments}",
-            socket.display()
-        ))
+        format!("{program} --socket {} {arguments}", socket.display())
+    }
+
+    /// The addresses that its DNS server gives for a name, in order.
+    pub fn addresses_of(&self, name: &str) -> Vec<String> {
+        let asked = format!("dig +short +tries=1 +time=5 @10.200.0.1 {name} A");
+        let mut found: Vec<String> = self.host.shell(&asked).lines().map(str::to_owned).collect();
+        found.sort();
+        found
     }
 }
 

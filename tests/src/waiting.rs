@@ -37,3 +37,17 @@ pub fn within<T, E: Debug>(
         }
     }
 }
+
+/// Looks again and again for this long, and holds that `look` gives `Ok` each time.
+///
+/// # Panics
+/// When it gives `Err`.
+pub fn throughout<E: Debug>(span: Duration, what: &str, mut look: impl FnMut() -> Result<(), E>) {
+    let began = Instant::now();
+    while began.elapsed() < span {
+        if let Err(error) = look() {
+            panic!("{what}: no longer after {:?}: {error:?}", began.elapsed());
+        }
+        sleep(PAUSE);
+    }
+}
