@@ -28,7 +28,7 @@ balancer:
 
 .PHONY: image
 image: build ## the VM image: target/image
-	@target/release/evenkeel image build --balancer $(BALANCER) --output $(IMAGE)
+	@scripts/image target/release/evenkeel $(BALANCER) $(IMAGE)
 
 .PHONY: demo
 demo: image ## a load balancer in front of three servers, in a network of its own (ONCE=1: check and exit)

@@ -257,7 +257,7 @@ fn read_intent(door: &Door) -> Intent {
         });
         let wanted = wanted.collect();
         let subnets = door.do_("info", "subnet", json!({ "project": project }));
-        let subnets = subnets["subnets"].as_array().into_iter().flatten();
+        let subnets = list(&subnets["subnets"]);
         let ports =
             subnets.flat_map(|subnet| subnet["interfaces"].as_array().into_iter().flatten());
         let ports = ports.map(text).collect();
@@ -269,9 +269,9 @@ fn read_intent(door: &Door) -> Intent {
 /// The names of all projects, and all that is told of their instances.
 fn projects(door: &Door) -> Vec<(String, Vec<Value>)> {
     let system = door.do_("info", "system", json!({}));
-    let projects = system["projects"].as_array().into_iter().flatten();
+    let projects = list(&system["projects"]);
     let with_instances = projects.map(|project| {
-        let instances = project["instances"].as_array().into_iter().flatten();
+        let instances = list(&project["instances"]);
         let infos = instances.map(|instance| {
             let named = json!({ "project": project["name"], "name": instance["name"] });
             door.do_("info", "instance", named)
@@ -281,13 +281,15 @@ fn projects(door: &Door) -> Vec<(String, Vec<Value>)> {
     with_instances.collect()
 }
 
-/// Waits until each instance is as it was asked for, and the host as that needs.
+/// Waits until each instance is as it was asked for, and the host as that needs. That there are no
+/// backends is no concern here.
 fn await_settled(host: &Host, door: &Door) {
-    eventually("all instances serve", || {
-        let all = projects(door)
-            .into_iter()
-            .flat_map(|(_, instances)| instances);
-        let waiting: Vec<_> = all.filter(|info| info["condition"] != "serving").collect();
+    eventually("all instances stand", || {
+        let all = projects(door).into_iter().flat_map(|(_, infos)| infos);
+        let waiting = all.flat_map(|info| list(&info["waiting_for"]).cloned().collect::<Vec<_>>());
+        let waiting: Vec<_> = waiting
+            .filter(|waiting| waiting["for"] != "backends")
+            .collect();
         if waiting.is_empty() {
             Ok(())
         } else {
@@ -324,4 +326,8 @@ fn assert_undisturbed(door: &Door, bystanders: &[Vm]) {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }

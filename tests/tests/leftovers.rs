@@ -65,7 +65,7 @@ fn cleanup_is_refused_while_a_controller_runs() {
     assert_eq!(status, Some(1), "{said}");
     let lock = host.path("run/controller.lock").display().to_string();
     assert!(
-        said.contains("another controller") && said.contains(&lock),
+        said.contains("stop that server first") && said.contains(&lock),
         "{said}"
     );
     assert_eq!(World::seen(&host), before);

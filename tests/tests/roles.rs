@@ -244,7 +244,7 @@ fn a_second_controller_is_refused_and_the_first_goes_on_undisturbed() {
     for roles in ["--role controller", ""] {
         let said = refused(&host, roles);
         assert!(
-            said.contains("another controller") && said.contains(&lock),
+            said.contains("stop that server first") && said.contains(&lock),
             "{roles}: {said}"
         );
     }

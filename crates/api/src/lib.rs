@@ -116,7 +116,7 @@ impl Api {
         let service = Service::new(door::router(self.actions), self.stopping);
         let mut listeners = JoinSet::new();
         for listener in self.tcp {
-            listeners.spawn(service.clone().accept_from(listener));
+            listeners.spawn(service.with_own_slots().accept_from(listener));
         }
         let Socket { listener, file } = self.unix;
         listeners.spawn(service.accept_from(listener));

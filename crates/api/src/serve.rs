@@ -78,6 +78,11 @@ impl Service {
         }
     }
 
+    /// The same service with connections of its own, which no flood at another door can take.
+    pub fn with_own_slots(&self) -> Self {
+        Self::new(self.router.clone(), self.stopping.clone())
+    }
+
     /// Accepts and serves connections until the server is to end, and then gives those that are under
     /// way a little time.
     pub async fn accept_from(mut self, mut listener: impl Listener) {

@@ -44,6 +44,17 @@ pub enum NetworkError {
         /// Why not.
         reason: String,
     },
+    /// Another installation's network has these names. One of the two needs another prefix.
+    #[error(
+        "the network whose names begin with `{prefix}` belongs to installation {owner}: end and clean up that one, or \
+         configure another prefix"
+    )]
+    OwnedByAnother {
+        /// The prefix of the names.
+        prefix: String,
+        /// Who wrote its name on the front bridge.
+        owner: String,
+    },
     /// The kernel or `nft` did not answer in time. Worth another try later.
     #[error("no answer within {} s while trying to {action}", .after.as_secs_f32())]
     TimedOut {

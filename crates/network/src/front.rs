@@ -20,6 +20,17 @@ impl Network {
         self.in_turn(Object::Front, Shared::make_front).await
     }
 
+    /// Like [`Self::ensure_front`], and writes the owner's name on the bridge: of two installations that
+    /// were given one prefix, the second is refused before it touches what is the first's.
+    ///
+    /// # Errors
+    /// `OwnedByAnother`, and those of [`Self::ensure_front`].
+    pub async fn claim_front(&self, owner: &str) -> Result<(), NetworkError> {
+        let owner = format!("evenkeel-{owner}");
+        self.in_turn(Object::Front, |shared| shared.claim(owner))
+            .await
+    }
+
     /// Removes the front bridge and its rules. VMs' front links lose their bridge; remove those first.
     /// Fine when absent.
     ///
@@ -31,6 +42,24 @@ impl Network {
 }
 
 impl Shared {
+    async fn claim(self: Arc<Self>, owner: String) -> Result<(), NetworkError> {
+        let bridge = self.names.front_bridge();
+        let netlink = self.host_netlink().await?;
+        let standing = netlink.link(&bridge).await?;
+        match standing.and_then(|link| link.alias) {
+            Some(other) if other != owner => Err(NetworkError::OwnedByAnother {
+                prefix: self.names.prefix().to_owned(),
+                owner: other,
+            }),
+            Some(_) => self.make_front().await,
+            None => {
+                Arc::clone(&self).make_front().await?;
+                let link = netlink.existing_link(&bridge).await?;
+                netlink.label(&link, &owner).await
+            }
+        }
+    }
+
     async fn make_front(self: Arc<Self>) -> Result<(), NetworkError> {
         let bridge = self.names.front_bridge();
         let port_prefix = format!("{}f", self.names.prefix());

@@ -43,7 +43,10 @@ impl Shared {
         let links = self.host_netlink().await?.links().await?;
         let ports = self.firewall.ports(&self.host).await?;
         let names = links.into_iter().map(|link| link.name).chain(ports);
-        Ok(names.filter_map(|name| self.vm_of(&name)).collect())
+        // Tenant NICs are made in the project's namespace: one that stands here is nobody's of ours.
+        Ok(names
+            .filter_map(|name| self.names.parse_front_link(&name))
+            .collect())
     }
 
     /// A namespace that is not one yet counts as a project without subnets, so that it can be removed.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use model::{NetworkSight, ProjectId, SubnetId, VmId};
+use network::NetworkError;
 use support::{
     assert_host_reaches, assert_same, in_own_host, inside, make_backend, make_vm, namespace, nics,
     open_network, run, snapshot, wait_for_carrier,
@@ -260,5 +261,37 @@ fn many_callers_at_once_make_one_network() {
         for number in 1..=4 {
             assert_host_reaches(&nics(number, number.into(), number.into()));
         }
+    });
+}
+
+#[test]
+fn a_vms_first_frame_is_not_lost_because_its_ports_forward_already() {
+    in_own_host(async || {
+        let network = open_network().await;
+        for number in 1..=5 {
+            make_vm(&network, number).await;
+            let (front, tenant) = (format!("ekf{number}"), format!("ekt{number}"));
+            let seen = run(&format!("bridge link show dev {front}"));
+            assert!(seen.contains("state forwarding"), "{seen}");
+            let namespace = format!("ek-p{number}");
+            let seen = run(&format!("bridge -n {namespace} link show dev {tenant}"));
+            assert!(seen.contains("state forwarding"), "{seen}");
+        }
+    });
+}
+
+#[test]
+fn of_two_installations_with_one_prefix_the_second_is_refused() {
+    in_own_host(async || {
+        let network = open_network().await;
+        network.claim_front("0a0a0a0a").await.unwrap();
+        network.claim_front("0a0a0a0a").await.unwrap();
+        let refusal = network.claim_front("0b0b0b0b").await.unwrap_err();
+        assert!(
+            matches!(&refusal, NetworkError::OwnedByAnother { owner, .. } if owner == "evenkeel-0a0a0a0a"),
+            "{refusal}"
+        );
+        network.remove_front().await.unwrap();
+        network.claim_front("0b0b0b0b").await.unwrap();
     });
 }

@@ -29,6 +29,7 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
     };
     for (id, standing) in instances {
         send_away_the_dead(inputs, standing);
+        send_away_the_unmakeable(inputs, standing);
         match inputs.intent.instances.get(id) {
             None => send_away_all(inputs, standing),
             Some(asked) => {
@@ -101,6 +102,24 @@ fn send_away_the_dead(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
         found += 1;
     }
     remember_deaths(inputs, standing, found);
+}
+
+/// VMs that were decided before the operator chose another driver, and never came to be.
+fn send_away_the_unmakeable(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
+    let runs = |id: &VmId| {
+        inputs
+            .observed
+            .vms
+            .get(id)
+            .is_some_and(|sight| sight.pid.is_some())
+    };
+    for (id, vm) in &mut standing.vms {
+        let unmade = vm.verdict == Verdict::Starting && !runs(id);
+        if vm.leaving.is_none() && unmade && vm.driver != inputs.settings.driver {
+            let reason = "it was to be run by a driver that is no longer chosen";
+            vm.leaving = Some(leaving(inputs, reason.into()));
+        }
+    }
 }
 
 fn send_away_all(inputs: Inputs<'_>, standing: &mut InstanceLayout) {

@@ -4,8 +4,8 @@ mod backends;
 mod vms;
 
 use model::{
-    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, Layout, Report,
-    SubnetId, VmLayout, Waiting,
+    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, Layout, ProjectId,
+    Report, SubnetId, VmLayout, Waiting,
 };
 
 use crate::addresses::{self, BackendAddresses};
@@ -23,8 +23,23 @@ pub(crate) fn account(inputs: Inputs<'_>, layout: &Layout) -> Report {
     };
     Report {
         instances: layout.instances.iter().map(account_for).collect(),
-        troubles: inputs.observed.compute_trouble.iter().cloned().collect(),
+        troubles: troubles(inputs, layout),
     }
+}
+
+/// What keeps VMs from being made, and interfaces from being attached, whether or not an instance waits.
+fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
+    let compute = inputs.observed.compute_trouble.iter().cloned();
+    let networks = layout.networks.iter();
+    let ports = networks.flat_map(|(project, network)| {
+        let subnets = network.subnets.iter();
+        subnets.flat_map(move |(id, subnet)| subnet.ports.iter().map(move |p| (*project, *id, p)))
+    });
+    let failing = ports.filter_map(|(project, subnet, port)| {
+        let why = port_failure(inputs, project, subnet, port)?;
+        Some(format!("interface {port} is not attached: {why}"))
+    });
+    compute.chain(failing).collect()
 }
 
 fn deleting_report(
@@ -65,6 +80,10 @@ fn instance_report(
     waiting_for.extend(backends::first_checks_waiting(inputs, standing, &backends));
     let in_effect = waiting_for.is_empty();
     waiting_for.extend(backends.iter().filter_map(backends::backend_waiting));
+    if asked.backends.is_empty() {
+        let why = "none was given, so every request is answered for want of one";
+        waiting_for.push(waiting("backends".into(), why.into()));
+    }
     let serves = standing.vms.values().any(VmLayout::is_serving);
     let condition = match (waiting_for.is_empty(), serves, addresses.is_empty()) {
         (true, ..) => Condition::Serving,
@@ -91,18 +110,27 @@ fn port_waiting(inputs: Inputs<'_>, layout: &Layout, asked: &Instance) -> Vec<Wa
         .filter(|(_, subnet)| subnet.cidr == asked.subnet)
         .flat_map(|(id, subnet)| subnet.ports.iter().map(move |port| (*id, port)));
     let why = |(subnet, port): (SubnetId, &String)| {
-        let effect = Effect::EnsurePort {
-            project: asked.project,
-            subnet,
-            interface: port.clone(),
-        };
-        let failure = inputs.observed.failures.get(&effect.key())?;
-        Some(waiting(
-            format!("interface {port}"),
-            failure.message.clone(),
-        ))
+        let why = port_failure(inputs, asked.project, subnet, port)?;
+        Some(waiting(format!("interface {port}"), why))
     };
     ports.filter_map(why).collect()
+}
+
+/// Why an interface could not be attached.
+fn port_failure(
+    inputs: Inputs<'_>,
+    project: ProjectId,
+    subnet: SubnetId,
+    port: &str,
+) -> Option<String> {
+    let interface = port.to_owned();
+    let effect = Effect::EnsurePort {
+        project,
+        subnet,
+        interface,
+    };
+    let failure = inputs.observed.failures.get(&effect.key())?;
+    Some(failure.message.clone())
 }
 
 fn dns_waiting(inputs: Inputs<'_>, layout: &Layout) -> Option<Waiting> {

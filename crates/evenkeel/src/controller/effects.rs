@@ -17,6 +17,9 @@ use super::{Failures, now};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The pause after a success. An effect that is asked for again did not do what was hoped, and must
+/// not be tried without end.
+const SUCCESS_PAUSE: Duration = Duration::from_millis(200);
 /// Effects under way at a time; the others come again with the next round.
 const MOST_AT_A_TIME: usize = 32;
 /// How long effects that are under way may go on when the controller ends.
@@ -28,6 +31,7 @@ pub(super) struct Effects {
     running: JoinSet<anyhow::Result<()>>,
     keys: BTreeMap<Id, String>,
     failed: BTreeMap<String, Failed>,
+    succeeded: BTreeMap<String, Instant>,
 }
 
 struct Failed {
@@ -54,6 +58,7 @@ impl Effects {
             running: JoinSet::new(),
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
+            succeeded: BTreeMap::new(),
         }
     }
 
@@ -61,10 +66,7 @@ impl Effects {
     /// whether it began.
     pub(super) fn begin(&mut self, effect: Effect) -> bool {
         let key = effect.key();
-        let waits = self
-            .failed
-            .get(&key)
-            .is_some_and(|failed| failed.try_again_at > Instant::now());
+        let waits = self.is_held_back(&key);
         let full = self.running.len() >= MOST_AT_A_TIME;
         if waits || full || self.keys.values().any(|running| *running == key) {
             return false;
@@ -76,6 +78,12 @@ impl Effects {
             .spawn(async move { hands.carry_out(effect).await });
         self.keys.insert(task.id(), key);
         true
+    }
+
+    fn is_held_back(&self, key: &str) -> bool {
+        let failed = self.failed.get(key).map(|failed| failed.try_again_at);
+        let succeeded = self.succeeded.get(key).map(|at| *at + SUCCESS_PAUSE);
+        failed.max(succeeded).is_some_and(|at| at > Instant::now())
     }
 
     /// Resolves when an effect has ended; never when none is under way.
@@ -97,6 +105,7 @@ impl Effects {
 
     /// The effects whose last attempt failed. One that is no longer asked for is forgotten in time.
     pub(super) fn failures(&mut self) -> Failures {
+        self.succeeded.retain(|_, at| at.elapsed() < SUCCESS_PAUSE);
         let forgotten = Instant::now().checked_sub(LONGEST_PAUSE * 2);
         self.failed
             .retain(|_, failed| forgotten.is_none_or(|then| failed.try_again_at > then));
@@ -120,6 +129,7 @@ impl Effects {
         };
         let Err(error) = outcome else {
             self.failed.remove(&key);
+            self.succeeded.insert(key, Instant::now());
             return;
         };
         let message = format!("{error:#}");

@@ -17,9 +17,10 @@ mod observer;
 mod reporter;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::TryLockError;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use compute::{Compute, Readiness};
 use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp};
 use planner::{Inputs, Settings, Windows};
@@ -65,7 +66,7 @@ impl Controller {
         let lock = lock(shared)?;
         let (network, compute) = open_world(shared).await?;
         network
-            .ensure_front()
+            .claim_front(&shared.installation.0)
             .await
             .context("cannot make the front network")?;
         tokio::spawn(prepare(compute.clone()));
@@ -147,8 +148,10 @@ impl Controller {
         }
         let namespaces = observed.network.projects.keys();
         let projects = namespaces.chain(self.layout.layout.networks.keys());
-        self.reporter
-            .publish(&report, projects.copied().collect())?;
+        // Whoever cannot tell must still act.
+        if let Err(error) = self.reporter.publish(&report, projects.copied().collect()) {
+            error!(error = format!("{error:#}"), "the report cannot be told");
+        }
         for effect in planner::diff(inputs, &self.layout.layout) {
             self.effects.begin(effect);
         }
@@ -264,13 +267,17 @@ pub(crate) fn lock(shared: &Shared) -> anyhow::Result<std::fs::File> {
     let path = shared.config.run_directory.join("controller.lock");
     let file =
         std::fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    file.try_lock().with_context(|| {
-        format!(
-            "another controller of this installation is running: it holds {}; end it first, or give this one \
-             directories of its own",
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!(
+            "a controller of this installation is running and holds {}: stop that server first (a second \
+             installation needs directories and a prefix of its own)",
             path.display()
-        )
-    })?;
+        ),
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+    }
     Ok(file)
 }
 

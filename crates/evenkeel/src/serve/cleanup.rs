@@ -20,6 +20,7 @@ pub async fn cleanup(config: Option<&Path>) -> anyhow::Result<()> {
     let shared = open(Config::load(config)?, shutdown)?;
     let _lock = crate::controller::lock(&shared)?;
     let (network, compute) = open_world(&shared).await?;
+    network.claim_front(&shared.installation.0).await?;
     remove_vms(&network, &compute).await?;
     remove_networks(&network).await
 }

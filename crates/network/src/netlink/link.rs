@@ -16,6 +16,8 @@ pub(crate) struct Link {
     /// For a veth, its peer's index in the peer's namespace.
     pub(crate) peer: Option<u32>,
     pub(crate) mac: Option<Mac>,
+    /// What somebody wrote on it.
+    pub(crate) alias: Option<String>,
     pub(crate) is_bridge: bool,
     pub(crate) is_loopback: bool,
     /// A bridge's port that passes frames.
@@ -30,6 +32,7 @@ impl Link {
             master: None,
             peer: None,
             mac: None,
+            alias: None,
             is_bridge: false,
             is_loopback: message.header.flags.contains(LinkFlags::Loopback),
             is_forwarding: false,
@@ -37,6 +40,7 @@ impl Link {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::Link(index) => link.peer = Some(*index),
                 LinkAttribute::Address(bytes) => {

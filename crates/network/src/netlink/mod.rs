@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use model::Mac;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use rustix::io::Errno;
 
@@ -229,6 +229,16 @@ impl Netlink {
         };
         self.change(format!("bring {} up", link.name), builder.up().build())
             .await
+    }
+
+    /// Writes `alias` on a link, for people and programs to read.
+    pub(crate) async fn label(&self, link: &Link, alias: &str) -> Result<(), NetworkError> {
+        let mut message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(link.index)
+            .build();
+        let alias = LinkAttribute::IfAlias(alias.to_owned());
+        message.attributes.push(alias);
+        self.change(format!("label {}", link.name), message).await
     }
 
     async fn change(&self, action: String, message: LinkMessage) -> Result<(), NetworkError> {

@@ -1,5 +1,5 @@
 use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered};
-use model::{AutoScaling, InstanceId, Verdict, VmId};
+use model::{AutoScaling, Driver, InstanceId, Verdict, VmId};
 
 fn scale(bench: &mut Bench, vms: u32) {
     bench.asked(1).auto_scaling = AutoScaling::Between { min: vms, max: vms };
@@ -258,4 +258,18 @@ fn a_clock_that_is_set_back_holds_nothing_for_longer_than_its_window() {
     bench.pass(bench.settings.windows.rest_ms);
     bench.plan();
     assert!(bench.layout.ledger.resting.is_empty());
+}
+
+#[test]
+fn a_vm_of_a_driver_that_is_no_longer_chosen_makes_room_unless_it_runs() {
+    let mut bench = Bench::with([instance(1)]);
+    bench.plan();
+    assert_eq!(bench.stay(1), [1]);
+    bench.settings.driver = Driver::Qemu;
+    bench.plan();
+    assert_eq!(bench.stay(1), [2], "one that never came to be is replaced");
+    let mut bench = Bench::serving([instance(1)]);
+    bench.settings.driver = Driver::Qemu;
+    bench.plan();
+    assert_eq!(bench.stay(1), [1], "one that serves goes on");
 }

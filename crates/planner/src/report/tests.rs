@@ -246,3 +246,22 @@ fn fail(bench: &mut Bench, key: &str, attempts: u32) {
     };
     bench.observed.failures.insert(key.into(), failure);
 }
+
+#[test]
+fn an_interface_that_cannot_be_attached_is_told_also_where_no_instance_waits() {
+    let mut bench = Bench::with([instance(1)]);
+    bench.intent.instances.clear();
+    bench.intent.attachments.insert(model::Attachment {
+        project: model::ProjectId(1),
+        subnet: "1.1.1.0/24".parse().expect("a CIDR"),
+        interface: "eth1".into(),
+    });
+    bench.plan();
+    fail(&mut bench, "project/1/port/eth1", 3);
+    let troubles = bench.plan().troubles;
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(
+        troubles[0].starts_with("interface eth1 is not attached: "),
+        "{troubles:?}"
+    );
+}

@@ -186,7 +186,11 @@ impl Run {
         );
         for (id, asked) in instances {
             let report = &self.report.instances[id];
-            assert_eq!(report.condition, Condition::Serving, "{id}: {report:#?}");
+            let condition = match asked.backends.is_empty() {
+                true => Condition::Degraded,
+                false => Condition::Serving,
+            };
+            assert_eq!(report.condition, condition, "{id}: {report:#?}");
             assert!(report.in_effect);
             let wanted = asked.auto_scaling.min() as usize;
             assert_eq!(
