@@ -5,7 +5,6 @@
 )]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use end_to_end::{
@@ -56,45 +55,35 @@ fn while_another_vm_serves_dns_is_never_empty_and_drops_the_killed_one(driver: D
     let evenkeel = Evenkeel::start(&host, driver);
     let web = Web::create(&host, evenkeel.door(), 2);
     let [killed, other] = web.vms().try_into().expect("it has two");
-    let healed = AtomicBool::new(false);
-    let answers = std::thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut answers = Vec::new();
-            while !healed.load(Ordering::Relaxed) {
-                answers.push(web.dig().expect("DNS answers"));
-            }
-            answers
-        });
-        host.kill(killed.pid.expect("it serves"));
-        let began = Instant::now();
-        within(Duration::from_secs(3), "the killed one leaves DNS", || {
-            let named = web.dig()?;
-            match named.contains(&killed.address) {
-                true => Err(format!("{named:?}")),
-                false => Ok(()),
-            }
-        });
-        println!("{driver:?}: it left DNS after {:?}", began.elapsed());
-        let successor = await_replacement(&web, &[&killed, &other]);
-        eventually("DNS names both", || {
-            let both = BTreeSet::from([other.address.clone(), successor.address.clone()]);
-            let named = web.dig()?;
-            if named == both {
-                Ok(())
-            } else {
-                Err(format!("{named:?}"))
-            }
-        });
-        healed.store(true, Ordering::Relaxed);
-        watch.join().expect("DNS answered throughout")
-    });
-    for named in answers {
+    let look_up = || {
+        let named = web.dig().expect("DNS answers");
         assert!(
             named.contains(&other.address),
-            "DNS said {named:?} while {} served",
-            other.address
+            "it serves, and DNS said {named:?}"
         );
-    }
+        named
+    };
+    host.kill(killed.pid.expect("it serves"));
+    let began = Instant::now();
+    within(Duration::from_secs(3), "the killed one leaves DNS", || {
+        let named = look_up();
+        if named.contains(&killed.address) {
+            Err(named)
+        } else {
+            Ok(())
+        }
+    });
+    println!("{driver:?}: it left DNS after {:?}", began.elapsed());
+    eventually("another one enters DNS", || {
+        let named = look_up();
+        let whole = named.len() == 2 && !named.contains(&killed.address);
+        if whole { Ok(()) } else { Err(named) }
+    });
+    let successor = await_replacement(&web, &[&killed, &other]);
+    assert_eq!(
+        look_up(),
+        BTreeSet::from([other.address.clone(), successor.address])
+    );
 }
 
 fn a_frozen_vm_is_replaced_and_removed(driver: Driver) {

@@ -265,3 +265,12 @@ fn an_interface_that_cannot_be_attached_is_told_also_where_no_instance_waits() {
         "{troubles:?}"
     );
 }
+
+#[test]
+fn what_a_vm_runs_is_not_in_effect_before_it_is_heard() {
+    let mut bench = serving(1);
+    assert!(account(&mut bench).in_effect);
+    bench.sight(1).heartbeat = None;
+    bench.sight(1).watched_ms = 100;
+    assert!(!account(&mut bench).in_effect);
+}

@@ -123,10 +123,12 @@ fn why_not_serving(
         Verdict::Starting => Some(why_starting(inputs, id, vm)),
         Verdict::Suspect | Verdict::Down => Some(vm.evidence.clone()),
         Verdict::Serving => {
-            // One heartbeat's lag after a restart of the controller is no news.
-            let heartbeat = &heard
-                .filter(|heard| heard.generation() != Some(wanted))?
-                .heartbeat;
+            // What it runs is not known before it is heard, so nothing that waits for it may go on.
+            let Some(heard) = heard else {
+                return Some(vm.evidence.clone());
+            };
+            let heartbeat =
+                Some(&heard.heartbeat).filter(|beat| beat.generation != Some(wanted))?;
             let refusal = heartbeat
                 .refused
                 .as_ref()
