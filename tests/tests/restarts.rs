@@ -11,7 +11,37 @@ use serde_json::json;
 over_both_drivers!(
     while_the_server_is_dead_no_request_fails_and_its_successor_takes_the_vms_over,
     a_vm_that_dies_while_the_server_is_dead_is_replaced_when_it_is_back,
+    a_firewall_that_was_flushed_is_whole_again_when_the_server_is_back,
 );
+
+fn a_firewall_that_was_flushed_is_whole_again_when_the_server_is_back(driver: Driver) {
+    let host = Host::new();
+    let mut evenkeel = Evenkeel::start(&host, driver);
+    let web = Web::create(&host, evenkeel.door(), 1);
+    let before = web.vms();
+    let rules = |host: &Host| host.shell("nft list ruleset | grep -c 'ether saddr'");
+    let whole = rules(&host);
+    evenkeel.kill();
+    host.shell("nft flush ruleset");
+    evenkeel.resume();
+    eventually("the rules are back", || {
+        let now = host
+            .try_shell("nft list ruleset | grep -c 'ether saddr'")
+            .stdout;
+        let now = String::from_utf8_lossy(&now).into_owned();
+        if now == whole { Ok(()) } else { Err(now) }
+    });
+    web.await_condition("serving");
+    assert_eq!(
+        identities(&web.vms()),
+        identities(&before),
+        "no VM is replaced"
+    );
+    for vm in &before {
+        eventually("the VM answers", || web.fetch_from(&vm.address).map(drop));
+    }
+    World::await_told(&host, &evenkeel.door());
+}
 
 fn while_the_server_is_dead_no_request_fails_and_its_successor_takes_the_vms_over(driver: Driver) {
     let host = Host::new();

@@ -144,7 +144,12 @@ fn without_an_api_all_but_requests_goes_on() {
     web.fetch().expect("the URL answers");
     apart.resume("api");
     web.await_condition("serving");
-    assert!(web.vms().iter().all(|vm| vm.id != killed.id));
+    eventually("the dead VM is gone", || {
+        match web.vms().iter().all(|vm| vm.id != killed.id) {
+            true => Ok(()),
+            false => Err("it is still told of"),
+        }
+    });
 }
 
 #[test]

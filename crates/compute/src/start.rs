@@ -87,8 +87,10 @@ impl Inner {
         vm.tell(&boot_of(spec));
         match vm.driver {
             Driver::Process => self.ensure_veth_nics(spec).await,
-            // Taps live and die with the QEMU that holds them.
-            Driver::Qemu => Ok(()),
+            Driver::Qemu => {
+                let mended = self.network.mend_tap_nics(&spec.nics).await;
+                mended.map_err(network_error(spec.vm))
+            }
         }
     }
 

@@ -71,6 +71,22 @@ impl Network {
         .await
     }
 
+    /// Puts right what was changed from outside about the taps of a VM that runs: its rules, its places on the
+    /// bridges, the host's neighbour entry. The taps themselves belong to the process that holds them.
+    ///
+    /// # Errors
+    /// `Missing` where the front bridge or the subnet was not ensured; `Kernel`, also where a tap is gone;
+    /// `Firewall` or `TimedOut`.
+    pub async fn mend_tap_nics(&self, nics: &VmNics) -> Result<(), NetworkError> {
+        let nics = nics.clone();
+        self.in_turn(Object::Vm(nics.vm), async move |shared| {
+            let places = shared.places(&nics).await?;
+            shared.allow(&nics, &places).await?;
+            shared.connect(&nics, &places).await
+        })
+        .await
+    }
+
     /// Makes a namespace that stands for a VM, with the links `front` and `tenant` in it as `nics` says, up and
     /// with their routes. Any port, 80 as well, may be listened on there without privileges. Pairs that
     /// are as they should be stay, and their traffic with them.

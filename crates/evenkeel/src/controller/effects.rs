@@ -2,6 +2,7 @@
 //! a growing pause after failures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,9 +18,9 @@ use super::{Failures, now};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The pause after a success. An effect that is asked for again did not do what was hoped, and must
-/// not be tried without end.
-const SUCCESS_PAUSE: Duration = Duration::from_millis(200);
+/// Between the beginnings of one effect. One that succeeds and is asked for again did not do what was
+/// hoped, and must not be tried without a pause.
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 /// Effects under way at a time; the others come again with the next round.
 const MOST_AT_A_TIME: usize = 32;
 /// How long effects that are under way may go on when the controller ends.
@@ -31,7 +32,13 @@ pub(super) struct Effects {
     running: JoinSet<anyhow::Result<()>>,
     keys: BTreeMap<Id, String>,
     failed: BTreeMap<String, Failed>,
-    succeeded: BTreeMap<String, Instant>,
+    begun: BTreeMap<String, Begun>,
+}
+
+/// When an effect last began.
+struct Begun {
+    kind: Discriminant<Effect>,
+    at: Instant,
 }
 
 struct Failed {
@@ -58,7 +65,7 @@ impl Effects {
             running: JoinSet::new(),
             keys: BTreeMap::new(),
             failed: BTreeMap::new(),
-            succeeded: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -66,12 +73,17 @@ impl Effects {
     /// whether it began.
     pub(super) fn begin(&mut self, effect: Effect) -> bool {
         let key = effect.key();
-        let waits = self.is_held_back(&key);
+        let waits = self.is_held_back(&effect, &key);
         let full = self.running.len() >= MOST_AT_A_TIME;
         if waits || full || self.keys.values().any(|running| *running == key) {
             return false;
         }
         log_beginning(&effect);
+        // A configuration may change at any time, and is sent as often as it does.
+        if !matches!(effect, Effect::PushConfig { .. }) {
+            let (kind, at) = (discriminant(&effect), Instant::now());
+            self.begun.insert(key.clone(), Begun { kind, at });
+        }
         let hands = self.hands.clone();
         let task = self
             .running
@@ -80,10 +92,14 @@ impl Effects {
         true
     }
 
-    fn is_held_back(&self, key: &str) -> bool {
+    fn is_held_back(&self, effect: &Effect, key: &str) -> bool {
         let failed = self.failed.get(key).map(|failed| failed.try_again_at);
-        let succeeded = self.succeeded.get(key).map(|at| *at + SUCCESS_PAUSE);
-        failed.max(succeeded).is_some_and(|at| at > Instant::now())
+        let same = self
+            .begun
+            .get(key)
+            .filter(|begun| begun.kind == discriminant(effect));
+        let repeats = same.map(|begun| begun.at + REPEAT_PAUSE);
+        failed.max(repeats).is_some_and(|at| at > Instant::now())
     }
 
     /// Resolves when an effect has ended; never when none is under way.
@@ -105,7 +121,8 @@ impl Effects {
 
     /// The effects whose last attempt failed. One that is no longer asked for is forgotten in time.
     pub(super) fn failures(&mut self) -> Failures {
-        self.succeeded.retain(|_, at| at.elapsed() < SUCCESS_PAUSE);
+        self.begun
+            .retain(|_, begun| begun.at.elapsed() < REPEAT_PAUSE);
         let forgotten = Instant::now().checked_sub(LONGEST_PAUSE * 2);
         self.failed
             .retain(|_, failed| forgotten.is_none_or(|then| failed.try_again_at > then));
@@ -129,7 +146,6 @@ impl Effects {
         };
         let Err(error) = outcome else {
             self.failed.remove(&key);
-            self.succeeded.insert(key, Instant::now());
             return;
         };
         let message = format!("{error:#}");

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compute::{Compute, Readiness};
-use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp};
+use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, VmId};
 use planner::{Inputs, Settings, Windows};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
@@ -56,6 +56,9 @@ pub(crate) struct Controller {
     /// Namespaces that an earlier controller may have left half-made, which cannot be seen from outside:
     /// each is ensured once.
     inherited: BTreeSet<ProjectId>,
+    /// VMs that an earlier controller made. Their networks may have been changed while nobody looked: each
+    /// is ensured once.
+    adopted: BTreeSet<VmId>,
     /// Held for as long as this process is the installation's controller.
     _lock: std::fs::File,
 }
@@ -76,7 +79,10 @@ impl Controller {
             shared.config.health.heartbeat_ms,
         );
         let layout = read_layout(&shared.store)?;
+        let vms = layout.layout.instances.values().flat_map(|i| &i.vms);
+        let staying = vms.filter(|(_, vm)| vm.leaving.is_none());
         Ok(Self {
+            adopted: staying.map(|(id, _)| *id).collect(),
             settings: settings(shared),
             store: shared.store.clone(),
             intent: store::intent::read_intent(&shared.store)?,
@@ -161,6 +167,21 @@ impl Controller {
 
     fn complete_what_is_inherited(&mut self) {
         let (networks, effects) = (&self.layout.layout.networks, &mut self.effects);
+        let adopted = &mut self.adopted;
+        for (id, instance) in &self.layout.layout.instances {
+            for (vm, layout) in &instance.vms {
+                let ensure = || Effect::EnsureVm {
+                    project: instance.project,
+                    instance: *id,
+                    vm: *vm,
+                    layout: Box::new(layout.clone()),
+                };
+                let waits = adopted.contains(vm) && layout.leaving.is_none();
+                if !waits || effects.begin(ensure()) {
+                    adopted.remove(vm);
+                }
+            }
+        }
         self.inherited.retain(|project| {
             let project = *project;
             networks.contains_key(&project) && !effects.begin(Effect::EnsureProject { project })
