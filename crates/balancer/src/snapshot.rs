@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use model::{
-    BackendHealth, BackendStatus, Criteria, Generation, HealthCheck, HealthProtocol, Timeouts,
-    TrafficType,
+    BackendHealth, BackendStatus, Criteria, Generation, HealthCheck, HealthProtocol, Policy,
+    Timeouts, TrafficType,
 };
 
 use crate::statistics::BackendCounters;
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub own_host: Vec<u8>,
     /// How backends are checked.
     pub health_check: HealthCheck,
+    /// How traffic is spread, bounded and passed on.
+    pub policy: Policy,
 }
 
 /// A backend's place in one configuration.
@@ -38,6 +40,10 @@ pub struct Target {
     pub record: Arc<BackendRecord>,
     /// Share of the traffic in relation to the others.
     pub weight: u16,
+    /// Whether it takes traffic only while no other backend may.
+    pub backup: bool,
+    /// Requests, or TCP sessions, that it takes at once; no bound when absent.
+    pub max_connections: Option<u32>,
 }
 
 impl Snapshot {
@@ -54,8 +60,12 @@ impl Snapshot {
                 protocol: HealthProtocol::Tcp,
                 port: None,
                 request_path: "/".to_owned(),
+                host: None,
+                expected_status: Vec::new(),
+                expected_body: None,
                 criteria: Criteria::default(),
             },
+            policy: Policy::default(),
         }
     }
 }

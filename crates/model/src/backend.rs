@@ -21,6 +21,12 @@ pub struct Backend {
     pub port: u16,
     /// Its share of the traffic in relation to the others: 0 (no new traffic) to [`MAX_WEIGHT`].
     pub weight: u16,
+    /// Whether it takes traffic only while no other backend may.
+    #[serde(default)]
+    pub backup: bool,
+    /// Requests under HTTP, sessions under TCP, that it takes at once from each VM; no bound when absent.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
 }
 
 impl Backend {

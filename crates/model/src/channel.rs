@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, HealthCheck, Mac, TrafficType, VmId};
+use crate::{Generation, HealthCheck, Mac, Policy, TrafficType, VmId};
 
 /// Bytes in one line, the newline included. A longer line is a fault of the sender; the reader skips
 /// to the next newline.
@@ -99,6 +99,9 @@ pub struct BalancerConfig {
     /// Bounds on waiting.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// How traffic is spread, bounded and passed on.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// One server behind the balancer.
@@ -110,10 +113,17 @@ pub struct BackendConfig {
     pub port: u16,
     /// Share of the traffic in relation to the others: 0 (no new traffic) to 256.
     pub weight: u16,
+    /// Whether it takes traffic only while no other backend may.
+    #[serde(default)]
+    pub backup: bool,
+    /// Requests under HTTP, sessions under TCP, that it takes at once; no bound when absent.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
 }
 
 /// Bounds on waiting, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Timeouts {
     /// For a connection to a backend.
     pub connect_ms: u64,
@@ -125,6 +135,10 @@ pub struct Timeouts {
     pub keep_alive_ms: u64,
     /// For any byte on a connection that is in the middle of something, or on a TCP session.
     pub idle_ms: u64,
+    /// For a request from its head to the end of its answer; no bound when absent. Tunnels and TCP sessions
+    /// have none.
+    #[serde(default)]
+    pub total_ms: Option<u64>,
 }
 
 impl Default for Timeouts {
@@ -135,6 +149,7 @@ impl Default for Timeouts {
             response_ms: 60_000,
             keep_alive_ms: 60_000,
             idle_ms: 300_000,
+            total_ms: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a health check asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HealthProtocol {
-    /// `GET request-path`; any 2xx or 3xx is good.
+    /// `GET request-path`; an answer with an expected status and body is good.
     #[serde(rename = "HTTP")]
     Http,
     /// A connection that is accepted is good.
@@ -46,6 +46,24 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// What to ask for, under HTTP.
     pub request_path: String,
+    /// The `Host` to ask with, under HTTP; the backend's address and port when absent.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Which answers are good, under HTTP; 200 to 399 when empty.
+    #[serde(default)]
+    pub expected_status: Vec<StatusRange>,
+    /// A text that the first 64 KiB of a good answer's body have in them, under HTTP.
+    #[serde(default)]
+    pub expected_body: Option<String>,
     /// When to ask and when to believe the answers.
     pub criteria: Criteria,
+}
+
+/// A range of status codes, both ends within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRange {
+    /// The smallest, 100 or more.
+    pub from: u16,
+    /// The largest, `from` or more, at most 599.
+    pub to: u16,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{Backend, Generation, HealthCheck, InstanceId, ProjectId, Timestamp};
+use crate::{Backend, Generation, HealthCheck, InstanceId, Policy, ProjectId, Timeouts, Timestamp};
 
 /// The most VMs that one instance may have.
 pub const MAX_VMS: u32 = 32;
@@ -93,6 +93,12 @@ pub struct Instance {
     pub health_check: HealthCheck,
     /// How many VMs.
     pub auto_scaling: AutoScaling,
+    /// Bounds on waiting.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How traffic is spread, bounded and passed on.
+    #[serde(default)]
+    pub policy: Policy,
     /// Raised with each change.
     pub generation: Generation,
     /// When it was asked for.

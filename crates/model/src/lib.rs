@@ -13,6 +13,7 @@ mod instance;
 mod intent;
 mod layout;
 mod observation;
+mod policy;
 mod project;
 mod report;
 
@@ -23,7 +24,7 @@ pub use channel::{
     GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, Refusal, Timeouts,
 };
 pub use effect::{Effect, vm_key};
-pub use health_check::{Criteria, HealthCheck, HealthProtocol};
+pub use health_check::{Criteria, HealthCheck, HealthProtocol, StatusRange};
 pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
 pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
 pub use intent::Intent;
@@ -34,6 +35,10 @@ pub use layout::{
 pub use observation::{
     Driver, Failure, HeartbeatSight, NetworkSight, Observation, ProbeSight, ProjectSight,
     ResolvedName, VmSight,
+};
+pub use policy::{
+    Algorithm, CircuitBreaker, Forwarding, HashKey, Limits, MAX_NETWORKS, OutlierEjection, Policy,
+    ProxyProtocol, ProxyVersion, Queue, Retry, contains,
 };
 pub use project::{Attachment, Project};
 pub use report::{BackendReport, Condition, InstanceReport, Report, VmReport, Waiting};

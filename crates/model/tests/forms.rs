@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use model::forms::{Action, Answer, InstanceDocument, Kind, Order, Surroundings, read_request};
 use model::{
     AutoScaling, Backend, BackendHost, Criteria, Generation, HealthCheck, HealthProtocol, Instance,
-    InstanceId, Project, ProjectId, Timestamp, TrafficType,
+    InstanceId, Policy, Project, ProjectId, Timeouts, Timestamp, TrafficType,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,7 +18,13 @@ fn backend() -> impl Strategy<Value = Backend> {
         (1u8..=254).prop_map(|last| BackendHost::Address(Ipv4Addr::new(1, 1, 1, last))),
         "[a-z][a-z0-9]{0,9}(\\.[a-z]{1,5}){0,2}".prop_map(BackendHost::Name),
     ];
-    (host, 1u16.., 0u16..=256).prop_map(|(host, port, weight)| Backend { host, port, weight })
+    (host, 1u16.., 0u16..=256).prop_map(|(host, port, weight)| Backend {
+        host,
+        port,
+        weight,
+        backup: false,
+        max_connections: None,
+    })
 }
 
 fn health_check() -> impl Strategy<Value = HealthCheck> {
@@ -38,6 +44,9 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
                 protocol,
                 port,
                 request_path,
+                host: None,
+                expected_status: Vec::new(),
+                expected_body: None,
                 criteria: Criteria {
                     interval_ms,
                     timeout_ms,
@@ -78,6 +87,8 @@ fn instance() -> impl Strategy<Value = Instance> {
                 backends: distinct,
                 health_check,
                 auto_scaling,
+                timeouts: Timeouts::default(),
+                policy: Policy::default(),
                 generation: Generation(1),
                 created_at: Timestamp(0),
             }

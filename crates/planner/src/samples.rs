@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 
 use model::{
     AutoScaling, Backend, BackendHost, Driver, Effect, Generation, HealthCheck, HealthProtocol,
-    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, Observation, ProbeSight,
-    Project, ProjectId, Report, Timestamp, TrafficType, VmId, VmLayout, VmShape, VmSight,
+    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, Observation, Policy,
+    ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp, TrafficType, VmId, VmLayout,
+    VmShape, VmSight,
 };
 
 use crate::{Inputs, Settings, Windows};
@@ -189,9 +190,14 @@ pub(crate) fn instance(id: u64) -> Instance {
             protocol: HealthProtocol::Http,
             port: None,
             request_path: "/".into(),
+            host: None,
+            expected_status: Vec::new(),
+            expected_body: None,
             criteria: model::Criteria::default(),
         },
         auto_scaling: AutoScaling::Off,
+        timeouts: Timeouts::default(),
+        policy: Policy::default(),
         generation: Generation(1),
         created_at: Timestamp(0),
     }
@@ -214,6 +220,8 @@ pub(crate) fn backend(host: &str) -> Backend {
         },
         port: 8080,
         weight: 1,
+        backup: false,
+        max_connections: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use model::{
     BackendConfig, BackendHost, BalancerConfig, Generation, Instance, InstanceLayout, Layout,
-    ResolvedName, Timeouts,
+    ResolvedName,
 };
 
 use crate::Inputs;
@@ -84,6 +84,8 @@ fn balancer_config(
                     address,
                     port: backend.port,
                     weight: backend.weight,
+                    backup: backend.backup,
+                    max_connections: backend.max_connections,
                 });
             }
         }
@@ -95,7 +97,8 @@ fn balancer_config(
         port: instance.port,
         backends,
         health_check: instance.health_check.clone(),
-        timeouts: Timeouts::default(),
+        timeouts: instance.timeouts.clone(),
+        policy: instance.policy.clone(),
     }
 }
 

@@ -229,6 +229,8 @@ impl Deployment {
             .map(|backend| Target {
                 record: self.record(SocketAddrV4::new(backend.address, backend.port), now),
                 weight: backend.weight,
+                backup: backend.backup,
+                max_connections: backend.max_connections,
             })
             .collect();
         // Records that nobody holds any more are of backends whose last exchange has ended.
@@ -240,6 +242,7 @@ impl Deployment {
             timeouts: config.timeouts.clone(),
             own_host: address.to_string().into_bytes(),
             health_check: config.health_check.clone(),
+            policy: config.policy.clone(),
         }
     }
 

@@ -113,7 +113,7 @@ fn check_wait(path: impl Display, wait_ms: u64) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Criteria, Generation, HealthProtocol, TrafficType};
+    use model::{Criteria, Generation, HealthProtocol, Policy, TrafficType};
 
     fn sound() -> BalancerConfig {
         BalancerConfig {
@@ -125,14 +125,20 @@ mod tests {
                 address: Ipv4Addr::new(1, 1, 1, 10),
                 port: 8080,
                 weight: 1,
+                backup: false,
+                max_connections: None,
             }],
             health_check: HealthCheck {
                 protocol: HealthProtocol::Http,
                 port: None,
                 request_path: "/".to_owned(),
+                host: None,
+                expected_status: Vec::new(),
+                expected_body: None,
                 criteria: Criteria::default(),
             },
             timeouts: Timeouts::default(),
+            policy: Policy::default(),
         }
     }
 

@@ -101,8 +101,8 @@ pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
 mod tests {
     use super::*;
     use model::{
-        BackendHealth, BackendStatus, Counters, Criteria, HealthCheck, HealthProtocol, Refusal,
-        Timeouts, TrafficType,
+        BackendHealth, BackendStatus, Counters, Criteria, HealthCheck, HealthProtocol, Policy,
+        Refusal, Timeouts, TrafficType,
     };
     use std::net::Ipv4Addr;
 
@@ -117,9 +117,13 @@ mod tests {
                 protocol: HealthProtocol::Http,
                 port: None,
                 request_path: "/".to_owned(),
+                host: None,
+                expected_status: Vec::new(),
+                expected_body: None,
                 criteria: Criteria::default(),
             },
             timeouts: Timeouts::default(),
+            policy: Policy::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use compute::image::{Image, KernelSource, Recipe, build};
 use compute::{Compute, ComputeChoice, ComputeConfig, Readiness, VmSpec};
 use model::{
     BalancerConfig, BootNic, Criteria, Driver, Generation, HealthCheck, HealthProtocol,
-    InstallationId, Mac, ProjectId, SubnetId, Timeouts, TrafficType, VmId, VmSight,
+    InstallationId, Mac, Policy, ProjectId, SubnetId, Timeouts, TrafficType, VmId, VmSight,
 };
 use network::{Network, NetworkConfig, VmNics};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -292,9 +292,13 @@ pub fn config(generation: u64) -> BalancerConfig {
             protocol: HealthProtocol::Http,
             port: None,
             request_path: "/".to_owned(),
+            host: None,
+            expected_status: Vec::new(),
+            expected_body: None,
             criteria: Criteria::default(),
         },
         timeouts: Timeouts::default(),
+        policy: Policy::default(),
     }
 }
 

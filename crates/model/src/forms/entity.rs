@@ -64,6 +64,8 @@ impl Entity {
             host: self.host.clone(),
             port,
             weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
+            backup: false,
+            max_connections: None,
         })
     }
 }

@@ -42,6 +42,9 @@ pub fn default_health_check(traffic: TrafficType) -> HealthCheck {
         },
         port: None,
         request_path: "/".into(),
+        host: None,
+        expected_status: Vec::new(),
+        expected_body: None,
         criteria: Criteria::default(),
     }
 }
@@ -76,6 +79,9 @@ impl HealthCheckChange {
             request_path: self
                 .request_path
                 .over(current.request_path, default.request_path),
+            host: current.host,
+            expected_status: current.expected_status,
+            expected_body: current.expected_body,
             criteria: match self.criteria {
                 Change::Keep => current.criteria,
                 Change::Reset => Criteria::default(),

@@ -14,8 +14,8 @@ use super::names;
 use super::request::{Kind, ProjectRef, check_type, project, user};
 use super::subnet;
 use crate::{
-    AutoScaling, Backend, BackendHost, Generation, HealthCheck, Instance, InstanceId, ProjectId,
-    Timestamp, TrafficType,
+    AutoScaling, Backend, BackendHost, Generation, HealthCheck, Instance, InstanceId, Policy,
+    ProjectId, Timeouts, Timestamp, TrafficType,
 };
 
 /// The fields of an instance that is to be made.
@@ -162,6 +162,8 @@ impl NewInstance {
             backends: self.backends.into_iter().map(|at| at.value).collect(),
             health_check: self.health_check,
             auto_scaling: self.auto_scaling,
+            timeouts: Timeouts::default(),
+            policy: Policy::default(),
             generation: Generation(1),
             created_at: around.now,
         })

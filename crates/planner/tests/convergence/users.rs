@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Attachment, AutoScaling, Backend, BackendHost, Criteria, Generation, HealthCheck,
-    HealthProtocol, Instance, InstanceId, Intent, Project, ProjectId, Timestamp, TrafficType,
+    HealthProtocol, Instance, InstanceId, Intent, Policy, Project, ProjectId, Timeouts, Timestamp,
+    TrafficType,
 };
 use proptest::prelude::*;
 
@@ -197,9 +198,14 @@ impl Users {
                 protocol: HealthProtocol::Http,
                 port: None,
                 request_path: "/".into(),
+                host: None,
+                expected_status: Vec::new(),
+                expected_body: None,
                 criteria: Criteria::default(),
             },
             auto_scaling: scaling(vms),
+            timeouts: Timeouts::default(),
+            policy: Policy::default(),
             generation: Generation(1),
             created_at: Timestamp(0),
         };
@@ -245,5 +251,7 @@ fn backend(instance: &Instance, last_byte: u8) -> Backend {
         host: BackendHost::Address((network + u32::from(last_byte)).into()),
         port: 8080,
         weight: 1,
+        backup: false,
+        max_connections: None,
     }
 }

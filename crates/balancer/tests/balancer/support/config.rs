@@ -3,8 +3,8 @@
 use std::net::SocketAddrV4;
 
 use model::{
-    BackendConfig, BalancerConfig, Criteria, Generation, HealthCheck, HealthProtocol, Timeouts,
-    TrafficType,
+    BackendConfig, BalancerConfig, Criteria, Generation, HealthCheck, HealthProtocol, Policy,
+    Timeouts, TrafficType,
 };
 
 /// Balances HTTP on port 80 over the backends, which are checked every 50 ms.
@@ -39,12 +39,17 @@ fn config(
                 address: *address.ip(),
                 port: address.port(),
                 weight: 1,
+                backup: false,
+                max_connections: None,
             })
             .collect(),
         health_check: HealthCheck {
             protocol,
             port: None,
             request_path: "/health".to_owned(),
+            host: None,
+            expected_status: Vec::new(),
+            expected_body: None,
             criteria: Criteria {
                 interval_ms: 50,
                 timeout_ms: 2_000,
@@ -53,5 +58,6 @@ fn config(
             },
         },
         timeouts: Timeouts::default(),
+        policy: Policy::default(),
     }
 }

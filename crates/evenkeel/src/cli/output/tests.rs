@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use model::forms::{InstanceBrief, InstanceDocument, ProjectDocument, default_health_check};
 use model::{
     AutoScaling, Backend, BackendHealth, BackendHost, BackendReport, Condition, Driver, Generation,
-    Instance, InstanceId, InstanceReport, Project, ProjectId, Timestamp, TrafficType, Verdict,
-    VmId, VmReport, Waiting,
+    Instance, InstanceId, InstanceReport, Policy, Project, ProjectId, Timeouts, Timestamp,
+    TrafficType, Verdict, VmId, VmReport, Waiting,
 };
 use serde_json::json;
 
@@ -45,7 +45,13 @@ fn project() -> Project {
 }
 
 fn instance() -> Instance {
-    let backend = |host, port, weight| Backend { host, port, weight };
+    let backend = |host, port, weight| Backend {
+        host,
+        port,
+        weight,
+        backup: false,
+        max_connections: None,
+    };
     let address = |last| BackendHost::Address(Ipv4Addr::new(1, 1, 1, last));
     Instance {
         id: InstanceId(3),
@@ -63,6 +69,8 @@ fn instance() -> Instance {
         ],
         health_check: default_health_check(TrafficType::Http),
         auto_scaling: AutoScaling::Between { min: 2, max: 4 },
+        timeouts: Timeouts::default(),
+        policy: Policy::default(),
         generation: Generation(2),
         created_at: at(3600),
     }
