@@ -20,6 +20,10 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// What the host says to a VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum HostMessage {
     /// Who the VM is. Sent in answer to [`GuestMessage::AwaitingBoot`] and never acted on twice.
     Boot(Boot),
