@@ -111,7 +111,14 @@ impl Shared {
     /// Milliseconds since the process began.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.now_us() / 1_000
+    }
+
+    /// Microseconds since the process began: finer than any deadline needs, and as fine as latencies are
+    /// told.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// The number that says whether to look again.

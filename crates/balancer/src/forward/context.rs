@@ -82,6 +82,9 @@ pub struct Context {
     pub snapshot: Arc<Snapshot>,
     /// Milliseconds of the process's clock, taken once each turn.
     pub now: u64,
+    /// The same reading of the clock in microseconds, for latencies: what was ready in one turn counts
+    /// as having come at its beginning.
+    pub now_us: u64,
     /// Timers.
     pub wheel: Wheel,
     /// Connections to backends, busy and idle.
@@ -101,11 +104,13 @@ impl Context {
     /// A thread without connections.
     #[must_use]
     pub fn new(thread: usize, shared: Arc<Shared>, epoll: OwnedFd, seed: u64) -> Self {
-        let now = shared.now_ms();
+        let now_us = shared.now_us();
+        let now = now_us / 1_000;
         Self {
             thread,
             snapshot: Arc::new(Snapshot::empty()),
             now,
+            now_us,
             wheel: Wheel::new(now),
             upstreams: Slots::default(),
             backends: Backends::new(thread, seed),
@@ -131,6 +136,12 @@ impl Context {
     #[must_use]
     pub fn epoll(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
+    }
+
+    /// Reads the clock, once for a whole turn.
+    pub fn take_time(&mut self) {
+        self.now_us = self.shared.now_us();
+        self.now = self.now_us / 1_000;
     }
 
     /// How many bytes one read may take: less when slow readers already make many wait.

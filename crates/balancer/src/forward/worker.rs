@@ -107,7 +107,7 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &[Event]) {
-        self.context.now = self.context.shared.now_ms();
+        self.context.take_time();
         self.renew_snapshot();
         // Connections that ended while they were idle go first, so that none is used in this turn.
         for event in events {
