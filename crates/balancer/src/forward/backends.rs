@@ -18,11 +18,34 @@ pub const IDLE_CONNECTIONS: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u32);
 
+/// What a pick goes by, beside the backends themselves.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    dead_code,
+    reason = "the algorithms that read key and time come with the next change"
+)]
+pub struct Ask<'a> {
+    /// Hash of what the algorithm hashes; of no meaning when it hashes nothing.
+    pub key: u64,
+    /// Backends that the request or session has tried, which are left out.
+    pub tried: &'a [Place],
+    /// Microseconds of the process's clock.
+    pub now_us: u64,
+}
+
 struct Held {
     record: Arc<BackendRecord>,
     idle: Vec<Key>,
     configured: bool,
     active: u32,
+}
+
+impl Held {
+    /// Whether it may take one more request or session. Asked of few backends at each pick, so it has to
+    /// be cheap; what lasts for longer than a moment belongs in [`Backends::renew`].
+    fn may_take(&self) -> bool {
+        self.configured
+    }
 }
 
 /// One thread's view of the backends.
@@ -122,13 +145,14 @@ impl Backends {
         orphans
     }
 
-    /// Chooses the backend for the next request, leaving out those that it has tried.
-    pub fn pick(&mut self, tried: &[Place]) -> Option<Place> {
-        let eligible = &self.eligible;
+    /// Chooses the backend for the next request or session.
+    pub fn pick(&mut self, ask: Ask<'_>) -> Option<Place> {
+        let (eligible, held) = (&self.eligible, &self.held);
         let position = self.picker.pick(|position| {
-            eligible
-                .get(position)
-                .is_some_and(|place| !tried.contains(place))
+            let place = eligible.get(position).filter(|p| !ask.tried.contains(p));
+            place
+                .and_then(|place| held.get(place.0 as usize)?.as_ref())
+                .is_some_and(Held::may_take)
         })?;
         eligible.get(position).copied()
     }

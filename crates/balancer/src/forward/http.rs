@@ -57,6 +57,8 @@ pub struct Flight {
     pub(super) answer: Vec<u8>,
     pub(super) upstream: Option<Key>,
     pub(super) place: Option<Place>,
+    /// Hash of what the algorithm hashes of this request.
+    pub(super) key: u64,
     pub(super) tried: Vec<Place>,
     pub(super) attempts: usize,
     /// A kept connection failed, so a new one is made.

@@ -2,6 +2,7 @@
 
 use rustix::io::Errno;
 
+use super::backends::Ask;
 use super::context::{Context, Scratch};
 use super::http::{ATTEMPTS, Flight, HttpSession};
 use super::peer::{Peer, Step};
@@ -20,7 +21,12 @@ impl HttpSession {
             return Step::Reset;
         };
         while flight.attempts < ATTEMPTS {
-            let Some(place) = context.backends.pick(&flight.tried) else {
+            let ask = Ask {
+                key: flight.key,
+                tried: &flight.tried,
+                now_us: context.now_us,
+            };
+            let Some(place) = context.backends.pick(ask) else {
                 break;
             };
             flight.attempts += 1;

@@ -145,6 +145,7 @@ impl HttpSession {
             answer: Vec::new(),
             upstream: None,
             place: None,
+            key: 0,
             tried: Vec::new(),
             attempts: 0,
             fresh: false,

@@ -6,7 +6,7 @@
 
 use rustix::io::Errno;
 
-use super::backends::Place;
+use super::backends::{Ask, Place};
 use super::buffers::Outbox;
 use super::context::{Context, Scratch, Upstream};
 use super::http::ATTEMPTS;
@@ -63,7 +63,12 @@ impl TcpSession {
 
     fn dial(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
         while self.attempts < ATTEMPTS {
-            let Some(place) = context.backends.pick(&self.tried) else {
+            let ask = Ask {
+                key: 0,
+                tried: &self.tried,
+                now_us: context.now_us,
+            };
+            let Some(place) = context.backends.pick(ask) else {
                 break;
             };
             self.attempts += 1;
