@@ -26,6 +26,9 @@ const ACCEPTS: usize = 128;
 const LAST_ACCEPTS: usize = 4096;
 /// Milliseconds for which nothing is accepted when there are no descriptors left.
 const PAUSE_MS: u64 = 50;
+/// Milliseconds for which connections without a request stay open when the thread is to leave: a request
+/// that is on its way then is answered, with the word that its connection closes.
+const IDLE_GRACE_MS: u64 = 1_000;
 /// What the balancer's own connection is told when it carries no HTTP.
 pub const GREETING: &[u8] = b"evenkeel\n";
 
@@ -64,10 +67,20 @@ impl Worker {
         self.stop_listening();
         self.context.leaving = true;
         self.leave_by = Some(self.context.now.saturating_add(within_ms));
+        self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
+    }
+
+    /// Closes the connections of clients that ask for nothing. A request that came just now is answered,
+    /// and its connection closes with that answer.
+    pub(super) fn close_idle(&mut self) {
+        if self.close_idle_at.is_none_or(|at| self.context.now < at) {
+            return;
+        }
+        self.close_idle_at = None;
         let idle: Vec<Key> = self
             .clients
             .keys()
-            .filter(|&key| self.clients.get(key).is_some_and(Client::is_idle))
+            .filter(|&key| self.clients.get(key).is_some_and(Client::asks_nothing))
             .collect();
         for key in idle {
             self.remove(key);

@@ -7,6 +7,7 @@ use super::context::{Context, Scratch, tag};
 use super::http::HttpSession;
 use super::peer::{Peer, Step};
 use super::tcp::TcpSession;
+use super::wire::Received;
 use crate::statistics::subtract;
 
 /// Steps that one connection may take before the others have their turn.
@@ -123,10 +124,12 @@ impl Client {
         Fate::Ready
     }
 
-    /// Whether the client waits for nothing, so that its connection can be closed without loss.
+    /// Whether the client waits for nothing and nothing has come from it, so that its connection can be
+    /// closed without loss.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub fn asks_nothing(&self) -> bool {
         matches!(&self.session, Session::Http(session) if session.is_idle())
+            && self.peer.wire.peek() == Received::Blocked
     }
 
     /// Gives all memory back, at the connection's end.

@@ -14,12 +14,14 @@
 //! Nothing is read from one side while bytes wait for the other: that is all the backpressure there is,
 //! and it bounds what one connection can make wait to one scratch buffer each way.
 //!
-//! A client that ends its half while it waits for an answer is taken to have gone, and the exchange is
-//! given up; pipelined requests that came before the end are still answered.
+//! A client that ends its half after its request still gets the whole answer: its FIN says that no further
+//! request comes, and cannot be told from that of a client that closed. One that has gone shows as a reset,
+//! and the exchange is given up, the backend's connection with it.
 
 use super::backends::Place;
 use super::buffers::Outbox;
 use super::context::{Context, Scratch};
+use super::http_request::is_blank;
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wire::Received;
@@ -125,7 +127,7 @@ impl HttpSession {
         scratch: &mut Scratch,
     ) -> Step {
         match self.phase {
-            Phase::Reading if self.held.is_empty() => Step::Close,
+            Phase::Reading if is_blank(&self.held) => Step::Close,
             Phase::Reading => self.reply(Reason::RequestTimeout, peer, context, scratch),
             Phase::Exchanging => self.time_out_exchange(peer, context, scratch),
             Phase::Answering(_) => Step::Reset,
@@ -136,7 +138,7 @@ impl HttpSession {
     /// Whether the client waits for nothing, so that its connection can be closed without loss.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Reading && self.held.is_empty()
+        self.phase == Phase::Reading && is_blank(&self.held)
     }
 
     /// Whether it waits for the backend alone.
@@ -161,7 +163,7 @@ impl HttpSession {
                 self.scanner = HeadScanner::default();
                 self.unscanned = !self.held.is_empty();
                 peer.expect_within(context.snapshot.timeouts.keep_alive_ms, context);
-                if context.leaving && self.is_idle() {
+                if context.leaving && self.is_idle() && peer.wire.peek() == Received::Blocked {
                     Step::Close
                 } else {
                     Step::Again

@@ -20,7 +20,7 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
-        if self.client_has_gone(peer) {
+        if peer.wire.broken {
             return Step::Close;
         }
         let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
@@ -34,18 +34,6 @@ impl HttpSession {
             Step::Blocked => self.forward_answer(peer, context, scratch),
             step => step,
         }
-    }
-
-    /// The client ended its half, or broke off, with nothing left to be read.
-    fn client_has_gone(&self, peer: &Peer) -> bool {
-        let waits = self
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.exchange.request_is_whole());
-        peer.wire.hung_up
-            && waits
-            && self.held.is_empty()
-            && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_))
     }
 
     fn forward_answer(

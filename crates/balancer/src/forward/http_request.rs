@@ -17,6 +17,11 @@ use crate::statistics::add;
 /// request copied with each answer, so that must not be much.
 pub(super) const HEAD_READ_BYTES: usize = 16 << 10;
 
+/// Whether nothing of a request has come yet: an empty line before it is none of it (RFC 9112, section 2.2).
+pub(super) fn is_blank(held: &[u8]) -> bool {
+    matches!(held, b"" | b"\r" | b"\r\n")
+}
+
 impl HttpSession {
     pub(super) fn read_request(
         &mut self,
@@ -25,11 +30,11 @@ impl HttpSession {
         scratch: &mut Scratch,
     ) -> Step {
         let held = self.load_held(context, scratch);
-        let filled = if std::mem::take(&mut self.unscanned) {
-            held
+        let (known, filled) = if std::mem::take(&mut self.unscanned) {
+            (0, held)
         } else {
             match self.receive_head(held, peer, context, scratch) {
-                Ok(filled) => filled,
+                Ok(filled) => (held, filled),
                 Err(step) => return step,
             }
         };
@@ -38,7 +43,9 @@ impl HttpSession {
             Ok(Some(span)) => self.begin(span, filled, peer, context, scratch),
             Ok(None) => {
                 self.held = context.buffers.hold(bytes);
-                if held == 0 && filled > 0 {
+                let had_begun = !is_blank(bytes.get(..known).unwrap_or_default());
+                if !had_begun && !is_blank(bytes) {
+                    // All of the head has to come within this, however it trickles.
                     peer.expect_within(context.snapshot.timeouts.request_head_ms, context);
                 }
                 Step::Again

@@ -120,7 +120,7 @@ impl TcpSession {
         let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get_mut(key)) else {
             return Step::Reset;
         };
-        if peer.wire.hung_up && matches!(peer.wire.peek(), Received::Failed(_)) {
+        if peer.wire.broken {
             return Step::Close;
         }
         if !upstream.wire.writable {

@@ -34,6 +34,8 @@ pub struct Wire {
     /// The other side has ended its half, or the connection is broken; seen by the kernel, perhaps with
     /// bytes still to be read.
     pub hung_up: bool,
+    /// The connection is broken: nothing that is sent arrives any more.
+    pub broken: bool,
     registered: bool,
 }
 
@@ -52,6 +54,7 @@ impl Wire {
             readable: true,
             writable: true,
             hung_up: false,
+            broken: false,
             registered: false,
         }
     }
@@ -91,10 +94,10 @@ impl Wire {
 
     /// Takes an event in.
     pub fn note(&mut self, flags: EventFlags) {
-        let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-        self.hung_up |= broken || flags.contains(EventFlags::RDHUP);
+        self.broken |= flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        self.hung_up |= self.broken || flags.contains(EventFlags::RDHUP);
         self.readable |= self.hung_up || flags.contains(EventFlags::IN);
-        self.writable |= broken || flags.contains(EventFlags::OUT);
+        self.writable |= self.broken || flags.contains(EventFlags::OUT);
     }
 
     /// Reads what there is, up to the buffer's length.

@@ -40,6 +40,8 @@ pub struct Worker {
     watch_at: u64,
     epoch: Option<u64>,
     pub(super) leave_by: Option<u64>,
+    /// When connections without a request are closed, once the thread is to leave.
+    pub(super) close_idle_at: Option<u64>,
 }
 
 impl Worker {
@@ -65,6 +67,7 @@ impl Worker {
             watch_at: 0,
             epoch: None,
             leave_by: None,
+            close_idle_at: None,
         })
     }
 
@@ -100,7 +103,10 @@ impl Worker {
         if !self.unwatched.is_empty() {
             sleep = sleep.min(UNWATCHED_MS);
         }
-        for at in [self.accept_at, self.leave_by].into_iter().flatten() {
+        for at in [self.accept_at, self.leave_by, self.close_idle_at]
+            .into_iter()
+            .flatten()
+        {
             sleep = sleep.min(at.saturating_sub(self.context.now));
         }
         sleep.min(SLEEP_MS)
@@ -119,6 +125,7 @@ impl Worker {
         self.drive_ready();
         self.watch_unwatched();
         self.resume_accepting();
+        self.close_idle();
         self.fire_timers();
         if let Some(desk) = self.context.shared.threads.get(self.context.thread) {
             desk.last_turn_ms.store(self.context.now, Ordering::Relaxed);

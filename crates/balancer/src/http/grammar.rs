@@ -36,7 +36,7 @@ const fn classes_of(byte: u8) -> u8 {
     if byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80 {
         of |= VALUE;
     }
-    if byte.is_ascii_alphanumeric() || is_one_of(byte, b"-._~!$&'()*+,;=%:[]") {
+    if byte.is_ascii_alphanumeric() || is_one_of(byte, b"-._~!$&'()*+,;=%") {
         of |= HOST;
     }
     of
@@ -81,7 +81,7 @@ pub const fn is_value(byte: u8) -> bool {
     is_in(byte, VALUE)
 }
 
-/// A byte of a host and port, without user information.
+/// A byte of a host's name: no user information, no colon, no bracket.
 #[must_use]
 pub const fn is_host(byte: u8) -> bool {
     is_in(byte, HOST)

@@ -18,10 +18,14 @@ pub struct RequestHead<'a> {
     pub fields: &'a [FieldSpan],
     /// The method.
     pub method: &'a [u8],
-    /// Path and query, or `*`; an absolute target's scheme and authority are left out.
+    /// Path and query, or `*`; an absolute target's scheme and authority are left out. A query without a
+    /// path stands for that of `/`.
     pub target: &'a [u8],
     /// Host and port that are asked for; absent only under HTTP/1.0.
     pub host: Option<&'a [u8]>,
+    /// Whether the target named `host`, which then counts in place of the field `Host` (RFC 9112, section
+    /// 3.2.2).
+    pub is_absolute: bool,
     /// The client's version.
     pub version: Version,
     /// How the body's end is known; never [`Framing::UntilClose`].
@@ -58,6 +62,7 @@ impl<'a> RequestHead<'a> {
             method: line.method,
             target,
             host: meaning.host(authority, line.version)?,
+            is_absolute: authority.is_some(),
             version: line.version,
             framing,
             keep_alive: meaning.keep_alive(line.version),
@@ -122,7 +127,7 @@ fn version(text: &[u8]) -> Result<Version, Malformed> {
 }
 
 /// Splits a target into the authority that it names, if any, and what is asked for there (RFC 9112,
-/// section 3.2).
+/// section 3.2). `OPTIONS` of an authority alone is asked of the server as a whole, `*`.
 fn split_target<'a>(line: &RequestLine<'a>) -> Result<(Option<&'a [u8]>, &'a [u8]), Malformed> {
     const BAD: Malformed = Malformed::Bad("the target is malformed");
     match line.target {
@@ -139,9 +144,9 @@ fn split_target<'a>(line: &RequestLine<'a>) -> Result<(Option<&'a [u8]>, &'a [u8
                 .position(|byte| matches!(byte, b'/' | b'?'))
                 .unwrap_or(rest.len());
             match rest.split_at(end) {
+                (authority, []) if line.method == b"OPTIONS" => Ok((Some(authority), b"*")),
                 (authority, []) => Ok((Some(authority), b"/")),
-                (authority, path @ [b'/', ..]) => Ok((Some(authority), path)),
-                _ => Err(BAD),
+                (authority, path) => Ok((Some(authority), path)),
             }
         }
     }
@@ -242,21 +247,17 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// The target's authority must be what `Host` says: two readers could believe one each.
+    /// What the target names counts, whatever `Host` says: that is what every reader must believe (RFC
+    /// 9112, section 3.2.2), and the only one that is sent on. `Host` has to be there and sound all the same.
     fn host(
         &self,
         authority: Option<&'a [u8]>,
         version: Version,
     ) -> Result<Option<&'a [u8]>, Malformed> {
         match (authority, self.host) {
-            (None, None) if version == Version::Http11 => Err(Malformed::Bad("no Host")),
+            (_, None) if version == Version::Http11 => Err(Malformed::Bad("no Host")),
+            (Some(authority), _) => checked_host(authority).map(Some),
             (None, host) => Ok(host),
-            (Some(authority), None) if version == Version::Http10 => {
-                checked_host(authority).map(Some)
-            }
-            (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host) => Ok(Some(host)),
-            (Some(_), None) => Err(Malformed::Bad("no Host")),
-            (Some(_), Some(_)) => Err(Malformed::Bad("Host is not what the target names")),
         }
     }
 
@@ -278,9 +279,23 @@ impl<'a> Meaning<'a> {
     }
 }
 
+/// Reads `uri-host [ ":" port ]` (RFC 9110, section 7.2). An empty one names nobody.
 fn checked_host(value: &[u8]) -> Result<&[u8], Malformed> {
-    if value.is_empty() || !value.iter().all(|&byte| is_host(byte)) {
-        return Err(Malformed::Bad("Host is malformed"));
+    const BAD: Malformed = Malformed::Bad("Host is malformed");
+    let (name, rest) = match value {
+        [b'[', literal @ ..] => {
+            let end = memchr::memchr(b']', literal).ok_or(BAD)?;
+            let (address, rest) = literal.split_at(end);
+            (address, rest.get(1..).unwrap_or_default())
+        }
+        _ => value.split_at(memchr::memchr(b':', value).unwrap_or(value.len())),
+    };
+    let is_literal = value.first() == Some(&b'[');
+    let sound = |&byte: &u8| is_host(byte) || (is_literal && byte == b':');
+    let port = rest.strip_prefix(b":").or(rest.is_empty().then_some(rest));
+    let port_is_sound = port.is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+    if name.is_empty() || !name.iter().all(sound) || !port_is_sound {
+        return Err(BAD);
     }
     Ok(value)
 }

@@ -28,14 +28,20 @@ pub struct Origin<'a> {
 
 /// Writes a request's head for the backend.
 pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
-    for part in [head.method, b" ", head.target, b" HTTP/1.1\r\n"] {
+    let root: &[u8] = if head.target.starts_with(b"?") {
+        b"/"
+    } else {
+        b""
+    };
+    for part in [head.method, b" ", root, head.target, b" HTTP/1.1\r\n"] {
         out.extend_from_slice(part);
     }
-    if head.host.is_none() {
-        write_field(out, b"Host", origin.own_host);
+    if head.is_absolute || head.host.is_none() {
+        write_field(out, b"Host", head.host.unwrap_or(origin.own_host));
     }
     copy_fields(head.bytes, head.fields, out, |field| match field.kind {
-        FieldKind::Host | FieldKind::ContentLength | FieldKind::TransferEncoding => true,
+        FieldKind::Host => !head.is_absolute,
+        FieldKind::ContentLength | FieldKind::TransferEncoding => true,
         FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }

@@ -217,21 +217,26 @@ fn sigterm_finishes_what_is_under_way_and_takes_nothing_new() {
         host.serve(&http_config(1, &[origin.address]));
         let mut idle = Client::connect(host.front());
         let mut busy = Client::connect(host.front());
+        let mut late = Client::connect(host.front());
         busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         host.await_heartbeat("it is under way", |h| h.backends[0].active == 1);
         host.signal(libc::SIGTERM);
-        assert_eq!(idle.rest().as_deref(), Some(&b""[..]));
         eventually("nothing new is taken", || {
             std::net::TcpStream::connect(host.front())
                 .is_err()
                 .then_some(())
         });
+        // A request that meets the end on its way is served as well.
+        late.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(idle.rest().as_deref(), Some(&b""[..]));
         release.store(true, Ordering::SeqCst);
-        let reply = busy.reply(false).unwrap();
-        assert_eq!(
-            (reply.text(), reply.field("Connection")),
-            ("done".to_owned(), Some("close"))
-        );
+        for client in [&mut busy, &mut late] {
+            let reply = client.reply(false).unwrap();
+            assert_eq!(
+                (reply.text(), reply.field("Connection")),
+                ("done".to_owned(), Some("close"))
+            );
+        }
         assert!(host.wait().success());
     });
 }

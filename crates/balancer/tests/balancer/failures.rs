@@ -314,28 +314,154 @@ fn each_wait_has_its_bound_and_its_answer() {
     });
 }
 
-#[test]
-fn a_client_that_goes_away_takes_its_request_with_it() {
-    in_namespace(|| {
-        let origin = Origin::serving(|mut stream, log| {
-            let mut buffer = [0u8; 4096];
-            while log.read(&mut stream, &mut buffer) > 0 {
-                if buffer.starts_with(b"GET /health") {
-                    let _ = stream.write_all(HEALTHY);
-                    return;
-                }
+/// An origin that reads for ever, and a balancer before it that has its request under way.
+fn silent() -> Origin {
+    Origin::serving(|mut stream, log| {
+        let mut buffer = [0u8; 4096];
+        while log.read(&mut stream, &mut buffer) > 0 {
+            if buffer.starts_with(b"GET /health") {
+                let _ = stream.write_all(HEALTHY);
+                return;
             }
-            log.read(&mut stream, &mut buffer);
+        }
+    })
+}
+
+#[test]
+fn a_client_that_breaks_off_takes_its_request_with_it() {
+    in_namespace(|| {
+        let (origin, host) = (silent(), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
+        for request in [
+            "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegin",
+        ] {
+            let mut client = Client::connect(host.front());
+            client.send(request);
+            host.await_heartbeat("it is under way", |h| h.backends[0].active == 1);
+            client.reset();
+            let heartbeat = host.await_heartbeat("it is given up", |h| h.backends[0].active == 0);
+            assert_eq!(heartbeat.counters.open_connections, 0);
+            assert_eq!(heartbeat.counters.errors, 0);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_ends_its_half_after_its_request_gets_the_whole_answer() {
+    in_namespace(|| {
+        let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (told, may) = (Arc::clone(&asked), Arc::clone(&answer));
+        let origin = Origin::http(move |request| {
+            told.fetch_add(1, Ordering::SeqCst);
+            eventually("the answer may come", || {
+                (may.load(Ordering::SeqCst) > 0).then_some(())
+            });
+            plain(&request.target().repeat(100_000))
         });
         let host = Host::start();
         host.serve(&http_config(1, &[origin.address]));
+        let mut clients: Vec<_> = [
+            "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a HTTP/1.0\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            "GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]
+        .into_iter()
+        .map(|request| {
+            let mut client = Client::connect(host.front());
+            client.send(request).end_sending();
+            client
+        })
+        .collect();
+        // Their ends were seen long before the answers begin.
+        eventually("all are asked", || {
+            (asked.load(Ordering::SeqCst) == 4).then_some(())
+        });
+        host.next_heartbeat();
+        answer.store(1, Ordering::SeqCst);
+        let last = clients.len() - 1;
+        for (at, client) in clients.iter_mut().enumerate() {
+            for _ in 0..=usize::from(at == last) {
+                let reply = client.reply(false).expect("the whole answer");
+                assert_eq!((reply.status, reply.body.len()), (200, 200_000));
+            }
+            assert_eq!(client.rest().as_deref(), Some(&b""[..]));
+        }
+        assert_eq!(host.next_heartbeat().counters.errors, 0);
+    });
+}
+
+#[test]
+fn a_client_that_ends_its_half_within_its_request_gets_no_answer_and_the_backend_is_let_go() {
+    in_namespace(|| {
+        let (origin, host) = (silent(), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
         let mut client = Client::connect(host.front());
-        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-        host.await_heartbeat("it is under way", |h| h.backends[0].active == 1);
-        drop(client);
-        let heartbeat = host.await_heartbeat("it is given up", |h| h.backends[0].active == 0);
-        assert_eq!(heartbeat.counters.open_connections, 0);
-        assert_eq!(heartbeat.counters.errors, 0);
+        client
+            .send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegin")
+            .end_sending();
+        assert_eq!(client.rest().as_deref(), Some(&b""[..]));
+        host.await_heartbeat("it is given up", |h| {
+            h.backends[0].active == 0 && h.counters.open_connections == 0
+        });
+    });
+}
+
+#[test]
+fn a_head_has_one_bound_however_it_trickles() {
+    in_namespace(|| {
+        let (origin, host) = (Origin::named("a"), Host::start());
+        let mut config = http_config(1, &[origin.address]);
+        config.timeouts.request_head_ms = 300;
+        host.serve(&config);
+        let first = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for sound_before in ["", first] {
+            let mut client = Client::connect(host.front());
+            // What is left of a head behind a whole request is bounded as well.
+            client.send(format!("{sound_before}GET / HTTP/1.1\r\nX: "));
+            if !sound_before.is_empty() {
+                assert_eq!(client.reply(false).unwrap().status, 200);
+            }
+            let began = std::time::Instant::now();
+            let reply = loop {
+                assert!(began.elapsed() < Duration::from_secs(10), "it trickles on");
+                let _ = client.stream.write_all(b"a");
+                if let Some(reply) = client.reply_within(Duration::from_millis(20)) {
+                    break reply;
+                }
+            };
+            assert_eq!(reply.status, 408);
+        }
+    });
+}
+
+#[test]
+fn an_empty_line_before_a_request_is_ignored_and_is_none_of_it() {
+    in_namespace(|| {
+        let (origin, host) = (Origin::named("a"), Host::start());
+        let mut config = http_config(1, &[origin.address]);
+        config.timeouts.keep_alive_ms = 300;
+        host.serve(&config);
+        let mut client = Client::connect(host.front());
+        for pieces in [
+            &["\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"][..],
+            &["\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"],
+            &["\r", "\nGET / HTTP/1.1\r\n", "Host: a\r\n\r\n"],
+        ] {
+            for piece in pieces {
+                client.send(piece);
+            }
+            assert_eq!(client.reply(false).unwrap().text(), "a");
+        }
+        let seen = String::from_utf8(origin.bytes()).unwrap();
+        assert!(
+            !seen.starts_with('\r') && !seen.contains("\r\n\r\n\r\n"),
+            "{seen:?}"
+        );
+        // Many an old client sends one after its body, and then nothing: that is no slow request.
+        client.send("\r\n");
+        assert_eq!(client.rest().as_deref(), Some(&b""[..]));
     });
 }
 

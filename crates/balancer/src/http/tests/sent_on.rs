@@ -85,3 +85,27 @@ fn a_client_of_http_1_0_gets_an_answer_that_it_understands() {
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\nVia: 1.1 evenkeel\r\n\r\nhi"
     );
 }
+
+#[test]
+fn the_host_that_an_absolute_target_names_is_the_only_one_that_is_sent_on() {
+    for (request, sent) in [
+        (
+            "GET http://a:8/p HTTP/1.1\r\nHost: b\r\nAccept: c\r\n\r\n",
+            "GET /p HTTP/1.1\r\nHost: a:8\r\nAccept: c\r\n",
+        ),
+        (
+            "GET http://a?q HTTP/1.1\r\nHost: b\r\n\r\n",
+            "GET /?q HTTP/1.1\r\nHost: a\r\n",
+        ),
+        (
+            "OPTIONS http://a HTTP/1.1\r\nHost: b\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n",
+        ),
+        (
+            "OPTIONS http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+            "OPTIONS / HTTP/1.1\r\nHost: a\r\n",
+        ),
+    ] {
+        assert_eq!(sent_on(request), format!("{sent}{TAIL}"), "{request}");
+    }
+}

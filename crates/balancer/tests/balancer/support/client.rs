@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -63,6 +65,33 @@ impl Client {
     /// Ends its half.
     pub fn end_sending(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Breaks the connection off, so that the balancer sees a reset.
+    pub fn reset(self) {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        // SAFETY: the option's value lives through the call, and its size is given.
+        let set = unsafe {
+            libc::setsockopt(
+                self.stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                size_of::<libc::linger>() as libc::socklen_t,
+            )
+        };
+        assert_eq!(set, 0);
+    }
+
+    /// Reads an answer, if one begins within this time.
+    pub fn reply_within(&mut self, wait: Duration) -> Option<Reply> {
+        self.stream.set_read_timeout(Some(wait)).unwrap();
+        let begun = self.more().is_some_and(|count| count > 0);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        begun.then(|| self.reply(false)).flatten()
     }
 
     /// Asks for a path and reads the answer.
