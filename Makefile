@@ -63,6 +63,10 @@ bench: image ## time from request to first answer, side by side by driver
 	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
 	  cargo run --quiet --locked --package bench --bin bench-create -- 10 bench/results/create.json
 
+.PHONY: fuzz
+fuzz: ## arbitrary bytes for everything that reads them, each target for MINUTES (15), TARGETS="…" for some
+	@scripts/fuzz
+
 .PHONY: clean
 clean: ## remove what was built
 	@cargo clean

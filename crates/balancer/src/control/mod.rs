@@ -25,6 +25,7 @@ use std::path::PathBuf;
 pub use agent::run;
 pub use journal::{Journal, Level};
 pub use standalone::run_standalone;
+pub use validate::validate;
 
 /// How the host is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

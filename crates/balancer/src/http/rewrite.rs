@@ -81,7 +81,12 @@ pub struct Passing {
 
 /// Writes an answer's head for the client.
 pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u8>) {
-    for part in [b"HTTP/1.1 ", head.status_line, b"\r\n"] {
+    // The space after the code is there also where no reason follows (RFC 9112, section 4).
+    let space: &[u8] = match head.status_line {
+        [_, _, _] => b" ",
+        _ => b"",
+    };
+    for part in [b"HTTP/1.1 ", head.status_line, space, b"\r\n"] {
         out.extend_from_slice(part);
     }
     let has_no_length = matches!(head.status, 100..=199 | 204);
