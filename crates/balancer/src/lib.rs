@@ -5,6 +5,7 @@
 //! [`health`] asks the backends how they are.
 
 pub mod control;
+pub mod edge;
 pub mod forward;
 pub mod health;
 pub mod http;

@@ -12,6 +12,7 @@ use model::{
     Timeouts, TrafficType,
 };
 
+use crate::edge::Edge;
 use crate::statistics::BackendCounters;
 
 /// One configuration as the hot path wants it.
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub health_check: HealthCheck,
     /// How traffic is spread, bounded and passed on.
     pub policy: Policy,
+    /// The client's side of the policy, worked out.
+    pub edge: Edge,
 }
 
 /// A backend's place in one configuration.
@@ -66,6 +69,7 @@ impl Snapshot {
                 criteria: Criteria::default(),
             },
             policy: Policy::default(),
+            edge: Edge::new(&Policy::default()),
         }
     }
 }

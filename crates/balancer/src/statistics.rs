@@ -31,6 +31,7 @@ pub struct ThreadCounters {
     pub open_connections: AtomicU64,
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
+    pub slow_clients: AtomicU64,
 }
 
 impl ThreadCounters {
@@ -44,6 +45,7 @@ impl ThreadCounters {
         sum.open_connections += read(&self.open_connections);
         sum.bytes_in += read(&self.bytes_in);
         sum.bytes_out += read(&self.bytes_out);
+        sum.slow_clients += read(&self.slow_clients);
     }
 }
 

@@ -206,6 +206,9 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
+    /// Clients that were cut off because they sent, or took in, too slowly.
+    #[serde(default)]
+    pub slow_clients: u64,
 }
 
 /// What a balancer knows of one backend.

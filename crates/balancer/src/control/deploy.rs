@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::journal::{Journal, Level};
 use super::validate::validate;
+use crate::edge::Edge;
 use crate::forward::listen;
 use crate::shared::{Order, Shared, lock};
 use crate::snapshot::{BackendRecord, Snapshot, Target};
@@ -243,6 +244,7 @@ impl Deployment {
             own_host: address.to_string().into_bytes(),
             health_check: config.health_check.clone(),
             policy: config.policy.clone(),
+            edge: Edge::new(&config.policy),
         }
     }
 

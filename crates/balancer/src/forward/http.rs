@@ -27,6 +27,7 @@ use super::slots::Key;
 use super::wire::Received;
 use crate::http::exchange::{Closing, Exchange, Sent};
 use crate::http::head::HeadScanner;
+use crate::http::pace::Pace;
 use crate::http::reply::{Reason, Recipient, write_reply};
 use crate::statistics::add;
 
@@ -93,6 +94,8 @@ pub struct HttpSession {
     /// What is on its way to the client.
     pub(super) outbox: Outbox,
     pub(super) flight: Option<Box<Flight>>,
+    /// How slow the client is.
+    pub(super) pace: Pace,
 }
 
 impl Default for HttpSession {
@@ -104,6 +107,7 @@ impl Default for HttpSession {
             unscanned: false,
             outbox: Outbox::default(),
             flight: None,
+            pace: Pace::default(),
         }
     }
 }
@@ -111,12 +115,16 @@ impl Default for HttpSession {
 impl HttpSession {
     /// Does the next thing that can be done.
     pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
-        match self.phase {
+        let step = match self.phase {
             Phase::Reading => self.read_request(peer, context, scratch),
             Phase::Exchanging => self.relay(peer, context, scratch),
             Phase::Answering(closing) => self.finish_answer(closing, peer, context),
             Phase::Lingering => linger(peer, context, scratch),
+        };
+        if step == Step::Blocked {
+            self.pace_client(peer, context);
         }
+        step
     }
 
     /// The deadline has passed.
@@ -126,6 +134,12 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
+        if self.keeps_pace(peer, context) {
+            return Step::Blocked;
+        }
+        if self.awaits_client(context) {
+            add(&context.counters().slow_clients, 1);
+        }
         match self.phase {
             Phase::Reading if is_blank(&self.held) => Step::Close,
             Phase::Reading => self.reply(Reason::RequestTimeout, peer, context, scratch),
@@ -188,6 +202,7 @@ impl HttpSession {
         match peer.send([self.outbox.rest(), b""], false, context) {
             Ok(count) => {
                 self.outbox.advance(count);
+                self.client_moved(count, context);
                 if count > 0 {
                     peer.expect_within(context.snapshot.timeouts.idle_ms, context);
                 }
@@ -210,6 +225,10 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
+        if !self.outbox.is_empty() {
+            // An interim answer is half-way out: nothing else can begin here.
+            return self.reset(context);
+        }
         let recipient = self
             .flight
             .as_ref()

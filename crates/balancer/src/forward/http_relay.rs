@@ -150,6 +150,7 @@ impl HttpSession {
             return Ok(());
         }
         let sent = peer.send(parts, last, context)?;
+        self.client_moved(sent, context);
         let rest = [
             first.get(sent.min(first.len())..).unwrap_or_default(),
             second

@@ -8,6 +8,7 @@ use super::wire::Received;
 use crate::http::exchange::Exchange;
 use crate::http::head::HeadSpan;
 use crate::http::malformed::Malformed;
+use crate::http::pace::Pace;
 use crate::http::reply::Reason;
 use crate::http::request::RequestHead;
 use crate::http::rewrite::{Origin, write_request};
@@ -39,14 +40,14 @@ impl HttpSession {
             }
         };
         let bytes = scratch.input.get(..filled).unwrap_or_default();
-        match self.scanner.find(bytes) {
+        let bounds = context.snapshot.edge.head_bounds;
+        match self.scanner.find_within(bytes, bounds) {
             Ok(Some(span)) => self.begin(span, filled, peer, context, scratch),
             Ok(None) => {
                 self.held = context.buffers.hold(bytes);
                 let had_begun = !is_blank(bytes.get(..known).unwrap_or_default());
-                if !had_begun && !is_blank(bytes) {
-                    // All of the head has to come within this, however it trickles.
-                    peer.expect_within(context.snapshot.timeouts.request_head_ms, context);
+                if !is_blank(bytes) {
+                    self.pace_head(!had_begun, filled, peer, context);
                 }
                 Step::Again
             }
@@ -118,7 +119,10 @@ impl HttpSession {
             return self.reply(Reason::LastHop, peer, context, scratch);
         }
         let mut exchange = Exchange::begin(&head);
-        let body = match exchange.take_request(rest) {
+        let body = exchange
+            .bound_request(context.snapshot.edge.body_bytes)
+            .and_then(|()| exchange.take_request(rest));
+        let body = match body {
             Ok(body) => body,
             Err(malformed) => return self.reject(malformed, peer, context, scratch),
         };
@@ -143,6 +147,7 @@ impl HttpSession {
         scratch: &mut Scratch,
     ) -> Step {
         add(&context.counters().requests, 1);
+        self.pace = Pace::default();
         let flight = Flight {
             exchange,
             request: Outbox::new(request, &mut context.buffers),

@@ -51,6 +51,8 @@ impl HttpSession {
             Received::Blocked => return Step::Blocked,
             Received::Ended | Received::Failed(_) => return Step::Close,
         };
+        let rate = context.snapshot.edge.client_rate;
+        self.pace.moved(count, rate, context.now);
         let input = input.get_mut(..count).unwrap_or_default();
         let body = match flight.exchange.take_request(input) {
             Ok(body) => body,

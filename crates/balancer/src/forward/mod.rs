@@ -20,6 +20,7 @@ mod client;
 mod context;
 mod http;
 mod http_backend;
+mod http_pace;
 mod http_relay;
 mod http_request;
 mod http_upload;

@@ -59,6 +59,12 @@ impl Peer {
         let token = self.key.pack(tag::CLIENT);
         self.timer.set(deadline, &mut context.wheel, token);
     }
+
+    /// Moves the deadline forward, unless it is sooner already.
+    pub fn expect_no_later(&mut self, wait_ms: u64, context: &mut Context) {
+        let wait_ms = wait_ms.min(self.timer.left_ms(context.now));
+        self.expect_within(wait_ms, context);
+    }
 }
 
 /// What came of one step of a session.

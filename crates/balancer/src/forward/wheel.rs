@@ -38,6 +38,12 @@ impl Timer {
         }
     }
 
+    /// Milliseconds until the deadline.
+    #[must_use]
+    pub fn left_ms(&self, now: u64) -> u64 {
+        self.deadline.saturating_sub(now)
+    }
+
     /// Takes an entry's firing in. True when the deadline has passed; else the entry is put in again.
     pub fn has_expired(&mut self, fired: u64, now: u64, wheel: &mut Wheel, token: u64) -> bool {
         if fired != self.scheduled {

@@ -4,7 +4,7 @@
 //! call says otherwise. A short read or write says so too, and saves the call that would have.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, EventFlags};
@@ -172,6 +172,19 @@ impl Wire {
     /// Why it did not come about.
     pub fn outcome(&self) -> Result<(), Errno> {
         sockopt::socket_error(&self.socket).and_then(|outcome| outcome)
+    }
+
+    /// Bytes that were sent and that the other side has not acknowledged; 0 when that cannot be said.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one int, which lives through the call.
+        let outcome =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        match outcome {
+            0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Ends this side's half. A failure means that the connection is broken, which the next call says.

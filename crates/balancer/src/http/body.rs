@@ -27,6 +27,19 @@ impl Body {
         }
     }
 
+    /// Bounds the bytes of data that are still to come.
+    ///
+    /// # Errors
+    /// More are announced already.
+    pub fn bound(&mut self, bytes: u64) -> Result<(), Malformed> {
+        match self {
+            Self::Left(left) if *left > bytes => return Err(Malformed::BodyTooLarge),
+            Self::Chunked(chunked) => chunked.bound(bytes),
+            Self::Left(_) | Self::UntilClose => {}
+        }
+        Ok(())
+    }
+
     /// Whether nothing more belongs to it. A body that lasts until the connection's end never says so.
     #[must_use]
     pub fn is_done(&self) -> bool {

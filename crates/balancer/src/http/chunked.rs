@@ -70,6 +70,7 @@ pub struct Chunked {
     state: State,
     output: Output,
     left_out: u32,
+    data_left: u64,
 }
 
 const FIRST: State = State::Size {
@@ -85,7 +86,13 @@ impl Chunked {
             state: FIRST,
             output,
             left_out: 0,
+            data_left: u64::MAX,
         }
+    }
+
+    /// Bounds the bytes of data in all chunks together.
+    pub fn bound(&mut self, bytes: u64) {
+        self.data_left = bytes;
     }
 
     /// Whether the body has ended.
@@ -125,7 +132,7 @@ impl Chunked {
             State::Size { value, digits } => self.step_size(byte, value, digits)?,
             State::Extension { size, at } => self.step_extension(byte, size, at)?,
             State::SizeFeed { size: 0 } => (expect(byte, b'\n', State::LineStart)?, true),
-            State::SizeFeed { size } => (expect(byte, b'\n', State::Data { left: size })?, true),
+            State::SizeFeed { size } => (self.begin_data(byte, size)?, true),
             State::DataReturn => (expect(byte, b'\r', State::DataFeed)?, true),
             State::DataFeed => (expect(byte, b'\n', FIRST)?, true),
             State::LineStart if byte == b'\r' => (State::EndFeed, true),
@@ -134,6 +141,15 @@ impl Chunked {
         };
         self.state = next;
         Ok(keep)
+    }
+
+    /// A chunk that would make the data too large is refused before any of it.
+    fn begin_data(&mut self, byte: u8, size: u64) -> Result<State, Malformed> {
+        self.data_left = self
+            .data_left
+            .checked_sub(size)
+            .ok_or(Malformed::BodyTooLarge)?;
+        expect(byte, b'\n', State::Data { left: size })
     }
 
     fn step_size(&mut self, byte: u8, value: u64, digits: u8) -> Result<(State, bool), Malformed> {

@@ -79,6 +79,7 @@ pub struct Exchange {
     answer_begun: bool,
     to_head: bool,
     idempotent: bool,
+    expects_continue: bool,
     asked_to_switch: bool,
     switched: bool,
     client: Version,
@@ -96,12 +97,21 @@ impl Exchange {
             answer_begun: false,
             to_head: head.method == b"HEAD",
             idempotent: head.is_idempotent(),
+            expects_continue: head.expects_continue,
             asked_to_switch: head.upgrade.is_some(),
             switched: false,
             client: head.version,
             client_persists: head.keep_alive,
             backend_persists: false,
         }
+    }
+
+    /// Bounds the request's body.
+    ///
+    /// # Errors
+    /// Its length is larger. One in chunks is found out later, by [`Exchange::take_request`].
+    pub fn bound_request(&mut self, bytes: u64) -> Result<(), Malformed> {
+        self.request.bound(bytes)
     }
 
     /// Takes bytes of the request's body; see [`Body::advance`].
@@ -116,6 +126,14 @@ impl Exchange {
     #[must_use]
     pub fn request_is_whole(&self) -> bool {
         self.request.is_done()
+    }
+
+    /// Whether the client has to send more before anything else happens: not while it waits for a `100` to
+    /// do so, nor once the answer has overtaken the request.
+    #[must_use]
+    pub fn awaits_request(&self) -> bool {
+        let invited = !self.expects_continue || self.answer_begun;
+        !self.request_is_whole() && !self.switched && !self.answer_is_final() && invited
     }
 
     /// Bytes of the request that are still to come from the client, where that is known.

@@ -19,6 +19,8 @@ pub enum FieldKind {
     Provenance,
     /// `Max-Forwards`: how many more proxies an `OPTIONS` or `TRACE` may pass.
     HopLimit,
+    /// `Expect`.
+    Expect,
     /// Everything else, passed on unless `Connection` names it.
     Other,
 }
@@ -33,7 +35,7 @@ pub fn kind_of(name: &[u8]) -> FieldKind {
         // Only fields that begin with one of these letters mean anything here.
         Some(
             b'h' | b'H' | b'c' | b'C' | b't' | b'T' | b'u' | b'U' | b'k' | b'K' | b'p' | b'P'
-            | b'x' | b'X' | b'f' | b'F' | b'm' | b'M',
+            | b'x' | b'X' | b'f' | b'F' | b'm' | b'M' | b'e' | b'E',
         ) => {}
         _ => return FieldKind::Other,
     }
@@ -48,6 +50,7 @@ fn kind_of_plain(name: &[u8]) -> FieldKind {
     match name.len() {
         2 if is(b"te") => FieldKind::HopByHop,
         4 if is(b"host") => FieldKind::Host,
+        6 if is(b"expect") => FieldKind::Expect,
         7 if is(b"upgrade") => FieldKind::Upgrade,
         7 if is(b"trailer") => FieldKind::HopByHop,
         9 if is(b"forwarded") => FieldKind::Provenance,
@@ -101,6 +104,7 @@ mod tests {
             ("X-Forwarded-Proto", FieldKind::Provenance),
             ("Forwarded", FieldKind::Provenance),
             ("Max-Forwards", FieldKind::HopLimit),
+            ("Expect", FieldKind::Expect),
             ("Accept", FieldKind::Other),
             ("Hosts", FieldKind::Other),
             ("", FieldKind::Other),

@@ -9,12 +9,32 @@ use super::field::{FieldKind, kind_of};
 use super::grammar::{is_space, is_token, is_value};
 use super::malformed::Malformed;
 
-/// The longest first line, its CR LF included.
+/// The longest first line, its CR LF included, where nothing else is said.
 pub const FIRST_LINE_BYTES: usize = 8 << 10;
-/// The largest head, from its first line to the empty line.
+/// The largest head, from its first line to the empty line, where nothing else is said.
 pub const HEAD_BYTES: usize = 32 << 10;
+/// The largest head that any bound may allow.
+pub const HEAD_BYTES_AT_MOST: usize = 64 << 10;
 /// The most fields in a head.
 pub const FIELDS: usize = 100;
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadBounds {
+    /// Bytes of its first line, CR LF included.
+    pub line: usize,
+    /// Bytes of all of it.
+    pub head: usize,
+}
+
+impl Default for HeadBounds {
+    fn default() -> Self {
+        Self {
+            line: FIRST_LINE_BYTES,
+            head: HEAD_BYTES,
+        }
+    }
+}
 
 /// Looks for the end of a head in bytes that arrive bit by bit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,13 +58,25 @@ impl HeadScanner {
     /// message's first byte on.
     ///
     /// # Errors
-    /// A line without CR, or more bytes than a head may have.
+    /// A line without CR, or more bytes than a head may have by default.
     pub fn find(&mut self, input: &[u8]) -> Result<Option<HeadSpan>, Malformed> {
+        self.find_within(input, HeadBounds::default())
+    }
+
+    /// The same for a head that may be as large as `bounds` say.
+    ///
+    /// # Errors
+    /// A line without CR, or more bytes than a head may have.
+    pub fn find_within(
+        &mut self,
+        input: &[u8],
+        bounds: HeadBounds,
+    ) -> Result<Option<HeadSpan>, Malformed> {
         while let Some(offset) =
             memchr::memchr(b'\n', input.get(self.scanned..).unwrap_or_default())
         {
             let feed = self.scanned + offset;
-            self.ensure_within_bounds(feed + 1)?;
+            self.ensure_within(bounds, feed + 1)?;
             if feed == self.line || input.get(feed - 1) != Some(&b'\r') {
                 return Err(Malformed::Bad("a line ends in a bare LF"));
             }
@@ -62,7 +94,7 @@ impl HeadScanner {
             }
         }
         self.scanned = input.len();
-        self.ensure_within_bounds(input.len())?;
+        self.ensure_within(bounds, input.len())?;
         Ok(None)
     }
 
@@ -74,11 +106,11 @@ impl HeadScanner {
         Ok(())
     }
 
-    fn ensure_within_bounds(&self, seen: usize) -> Result<(), Malformed> {
-        if self.line == self.start && seen - self.start > FIRST_LINE_BYTES {
+    fn ensure_within(&self, bounds: HeadBounds, seen: usize) -> Result<(), Malformed> {
+        if self.line == self.start && seen - self.start > bounds.line {
             return Err(Malformed::LineTooLong);
         }
-        if seen - self.start > HEAD_BYTES {
+        if seen - self.start > bounds.head {
             return Err(Malformed::HeadTooLarge);
         }
         Ok(())
@@ -194,7 +226,7 @@ pub(super) fn count(head: &[u8], at: usize, class: fn(u8) -> bool) -> usize {
         .count()
 }
 
-/// A head is at most [`HEAD_BYTES`] and an empty line long, so a position in it fits.
+/// A head is at most [`HEAD_BYTES_AT_MOST`] and an empty line long, so a position in it fits.
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

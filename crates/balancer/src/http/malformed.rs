@@ -4,12 +4,15 @@
 /// answer that is malformed is always a 502.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The request's line is longer than [`super::head::FIRST_LINE_BYTES`].
+    /// The request's line is longer than it may be.
     #[error("the first line is too long")]
     LineTooLong,
-    /// The head is larger than [`super::head::HEAD_BYTES`] or has more than [`super::head::FIELDS`] fields.
+    /// The head is larger than it may be, or has more than [`super::head::FIELDS`] fields.
     #[error("the head is too large")]
     HeadTooLarge,
+    /// The body is larger than it may be.
+    #[error("the body is too large")]
+    BodyTooLarge,
     /// A transfer coding other than `chunked`.
     #[error("the transfer coding is not known")]
     UnknownCoding,
@@ -29,6 +32,7 @@ impl Malformed {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
+            Self::BodyTooLarge => 413,
             Self::LineTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::UnknownCoding | Self::MethodNotOffered => 501,

@@ -17,6 +17,7 @@ pub mod field;
 pub mod grammar;
 pub mod head;
 pub mod malformed;
+pub mod pace;
 pub mod reply;
 pub mod request;
 pub mod response;

@@ -34,6 +34,8 @@ pub struct RequestHead<'a> {
     pub keep_alive: bool,
     /// Whether `Connection` names anything but `close`, `keep-alive` and `upgrade`.
     pub nominates: bool,
+    /// Whether the client waits for a `100` before it sends the body (RFC 9110, section 10.1.1).
+    pub expects_continue: bool,
     /// The protocols of `Upgrade`, where the client asks for one that can be tunnelled.
     pub upgrade: Option<&'a [u8]>,
     /// How many more proxies the request may pass, where it is one that can be limited and is (RFC 9110,
@@ -67,6 +69,7 @@ impl<'a> RequestHead<'a> {
             framing,
             keep_alive: meaning.keep_alive(line.version),
             nominates: meaning.nominates,
+            expects_continue: meaning.expects && line.version == Version::Http11,
             upgrade: meaning.upgrade(line.version, framing),
             hops_left: meaning.hop_limit.filter(|_| limited),
         })
@@ -164,6 +167,7 @@ struct Meaning<'a> {
     protocols: Option<&'a [u8]>,
     nominates: bool,
     hop_limit: Option<u32>,
+    expects: bool,
 }
 
 impl<'a> Meaning<'a> {
@@ -191,6 +195,10 @@ impl<'a> Meaning<'a> {
                     .ok()
                     .and_then(|text| text.parse().ok());
                 self.hop_limit = self.hop_limit.into_iter().chain(limit).min();
+                Ok(())
+            }
+            FieldKind::Expect => {
+                self.expects = true;
                 Ok(())
             }
             FieldKind::HopByHop | FieldKind::Provenance | FieldKind::Other => Ok(()),

@@ -46,6 +46,8 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
         FieldKind::HopLimit => head.hops_left.is_none(),
+        // An expectation in HTTP/1.0 means nothing, and the backend is asked in HTTP/1.1.
+        FieldKind::Expect => head.version == Version::Http11,
         FieldKind::Connection
         | FieldKind::Upgrade
         | FieldKind::HopByHop
@@ -96,7 +98,11 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
         FieldKind::TransferEncoding => !has_no_length && !decoded,
         FieldKind::Upgrade => passing.switching,
         FieldKind::Connection | FieldKind::HopByHop => false,
-        FieldKind::Host | FieldKind::Provenance | FieldKind::HopLimit | FieldKind::Other => {
+        FieldKind::Host
+        | FieldKind::Provenance
+        | FieldKind::HopLimit
+        | FieldKind::Expect
+        | FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
     });

@@ -43,6 +43,14 @@ impl Host {
         Self::start_with(Options::default())
     }
 
+    /// Starts a balancer that listens at this address.
+    pub fn start_at(front: [u8; 4]) -> Self {
+        Self::start_with(Options {
+            front: Some(front.into()),
+            ..Options::default()
+        })
+    }
+
     /// Starts a balancer, and tells it who it is.
     pub fn start_with(options: Options) -> Self {
         let (near, far) = UnixStream::pair().unwrap();
