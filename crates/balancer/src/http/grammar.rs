@@ -117,16 +117,18 @@ pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// Reads a number as a content length is written: digits and nothing else, at least one, no overflow.
+/// Reads a number as a content length is written: digits and nothing else, at least one. Less than 2⁶³,
+/// since many count in signed numbers and would overflow.
 #[must_use]
 pub fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0u64, |value, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+    let value = text.iter().try_fold(0i64, |value, &byte| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
-    })
+    });
+    value.map(i64::unsigned_abs)
 }
 
 #[cfg(test)]
@@ -136,7 +138,8 @@ mod tests {
     #[test]
     fn a_length_is_digits_and_nothing_else() {
         assert_eq!(decimal(b"0"), Some(0));
-        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(decimal(b"0010"), Some(10));
+        assert_eq!(decimal(b"9223372036854775807"), Some((1 << 63) - 1));
         for text in [
             "",
             "+1",
@@ -146,6 +149,7 @@ mod tests {
             " 1",
             "1,1",
             "1.0",
+            "9223372036854775808",
             "18446744073709551616",
         ] {
             assert_eq!(decimal(text.as_bytes()), None, "{text}");

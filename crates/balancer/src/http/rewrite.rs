@@ -39,9 +39,12 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
     if head.is_absolute || head.host.is_none() {
         write_field(out, b"Host", head.host.unwrap_or(origin.own_host));
     }
+    let mut rewritten = None;
     copy_fields(head.bytes, head.fields, out, |field| match field.kind {
         FieldKind::Host => !head.is_absolute,
-        FieldKind::ContentLength | FieldKind::TransferEncoding => true,
+        FieldKind::ContentLength | FieldKind::TransferEncoding => {
+            keep_framing(head.bytes, field, &mut rewritten)
+        }
         FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
@@ -53,6 +56,7 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
         | FieldKind::HopByHop
         | FieldKind::Provenance => false,
     });
+    write_framing(head.bytes, rewritten, out);
     if let Some(hops) = head.hops_left {
         // Writing to a Vec does not fail.
         let _ = write!(out, "Max-Forwards: {}\r\n", hops.saturating_sub(1));
@@ -93,9 +97,13 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
     }
     let has_no_length = matches!(head.status, 100..=199 | 204);
     let decoded = passing.client == Version::Http10;
+    let mut rewritten = None;
     copy_fields(head.bytes, head.fields, out, |field| match field.kind {
-        FieldKind::ContentLength => !has_no_length,
-        FieldKind::TransferEncoding => !has_no_length && !decoded,
+        FieldKind::ContentLength | FieldKind::TransferEncoding if has_no_length => false,
+        FieldKind::TransferEncoding if decoded => false,
+        FieldKind::ContentLength | FieldKind::TransferEncoding => {
+            keep_framing(head.bytes, field, &mut rewritten)
+        }
         FieldKind::Upgrade => passing.switching,
         FieldKind::Connection | FieldKind::HopByHop => false,
         FieldKind::Host
@@ -106,6 +114,7 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
     });
+    write_framing(head.bytes, rewritten, out);
     if passing.switching {
         write_field(out, b"Connection", b"upgrade");
     } else if head.status >= 200 {
@@ -137,12 +146,46 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
+/// Whether a field that says where the message ends is passed on as it came. Not every reader takes a tab
+/// for white space or a length with zeros before it for decimal, so any but the plainest form goes to
+/// `rewritten`.
+fn keep_framing(head: &[u8], field: &FieldSpan, rewritten: &mut Option<FieldSpan>) -> bool {
+    let value = field.value(head);
+    let value_is_plain = match field.kind {
+        FieldKind::ContentLength => value.first() != Some(&b'0') || value.len() == 1,
+        _ => value == b"chunked",
+    };
+    let is_plain = value_is_plain
+        && field.value_start == field.name_end + 2
+        && head.get(field.name_end as usize + 1) == Some(&b' ')
+        && field.value_end + 2 == field.end;
+    if !is_plain {
+        *rewritten = Some(*field);
+    }
+    is_plain
+}
+
+/// Writes a field that [`keep_framing`] did not keep in its plainest form.
+fn write_framing(head: &[u8], field: Option<FieldSpan>, out: &mut Vec<u8>) {
+    let Some(field) = field else { return };
+    if field.kind == FieldKind::TransferEncoding {
+        return write_field(out, b"Transfer-Encoding", b"chunked");
+    }
+    let mut digits = field.value(head);
+    while let [b'0', rest @ ..] = digits
+        && !rest.is_empty()
+    {
+        digits = rest;
+    }
+    write_field(out, b"Content-Length", digits);
+}
+
 /// Copies the lines of the fields that are kept; a run of neighbours in one piece.
 fn copy_fields(
     head: &[u8],
     fields: &[FieldSpan],
     out: &mut Vec<u8>,
-    keep: impl Fn(&FieldSpan) -> bool,
+    mut keep: impl FnMut(&FieldSpan) -> bool,
 ) {
     let mut run: Option<(u32, u32)> = None;
     let copy = |out: &mut Vec<u8>, run: Option<(u32, u32)>| {

@@ -29,6 +29,30 @@ fn what_a_client_says_of_where_it_comes_from_is_replaced() {
 }
 
 #[test]
+fn framing_is_sent_on_in_its_plainest_form() {
+    for (field, sent) in [
+        ("content-length: 12", "content-length: 12"),
+        ("Content-Length: 0", "Content-Length: 0"),
+        ("Content-Length:12", "Content-Length: 12"),
+        ("Content-Length:\t12", "Content-Length: 12"),
+        ("Content-Length:  12", "Content-Length: 12"),
+        ("Content-Length: 12\t", "Content-Length: 12"),
+        ("Content-Length: 0012", "Content-Length: 12"),
+        ("Content-Length: 00", "Content-Length: 0"),
+        ("transfer-encoding: chunked", "transfer-encoding: chunked"),
+        ("Transfer-Encoding: CHUNKED", "Transfer-Encoding: chunked"),
+        (
+            "Transfer-Encoding: \t chunked \t",
+            "Transfer-Encoding: chunked",
+        ),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+        let expected = format!("POST / HTTP/1.1\r\nHost: a\r\n{sent}\r\n{TAIL}");
+        assert_eq!(sent_on(&request), expected, "{field}");
+    }
+}
+
+#[test]
 fn framing_is_sent_on_even_when_connection_names_it() {
     let request =
         "POST / HTTP/1.1\r\nHost: a\r\nConnection: Content-Length\r\nContent-Length: 3\r\n\r\n";
