@@ -257,7 +257,10 @@ impl Exchange {
             Version::Http11 => Output::Chunks,
         };
         self.answer = Answer::Body(Body::new(framing, output));
-        self.backend_persists = head.keep_alive;
+        // A careless backend sends the body all the same, and it would be read as the next answer.
+        let is_silenced = framing == Framing::Empty
+            && matches!(head.declared, Framing::Length(_) | Framing::Chunked);
+        self.backend_persists = head.keep_alive && !is_silenced;
         let end_is_seen = match framing {
             Framing::UntilClose => false,
             Framing::Chunked => output == Output::Chunks,
