@@ -1,6 +1,6 @@
 //! What the tests stand on.
 
-mod client;
+pub mod client;
 mod config;
 mod host;
 mod namespace;
