@@ -67,6 +67,16 @@ bench: image ## time from request to first answer, side by side by driver
 fuzz: ## arbitrary bytes for everything that reads them, each target for MINUTES (15), TARGETS="…" for some
 	@scripts/fuzz
 
+# Figures of a quick or partial run are no results to keep.
+BENCH_RESULTS := $(if $(QUICK)$(ONLY)$(BEFORE),target/bench-balancer.json,bench/results/balancer.json)
+
+.PHONY: bench-balancer
+bench-balancer: balancer ## the balancer's CPU, memory and latency beside HAProxy and nginx (QUICK=1: a first look)
+	@scripts/setup peers
+	@cargo build --quiet --release --locked --package bench --bin bench-balancer
+	@target/release/bench-balancer --balancer $(BALANCER) --results $(BENCH_RESULTS) $(if $(QUICK),--quick) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(BEFORE),--before $(BEFORE))
+
 .PHONY: clean
 clean: ## remove what was built
 	@cargo clean

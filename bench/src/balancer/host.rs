@@ -1,0 +1,152 @@
+//! What the measurement needs of the machine: a network of its own, cores, and many open files.
+
+use std::fs;
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity, unshare_unsafe};
+
+/// The ports that connections to somewhere else come from. Proxies and origin listen below them.
+const LOCAL_PORTS: &str = "10000 65535";
+const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// Moves this process into a network namespace that ends with it and has nothing in it but loopback. To be
+/// called before there are threads.
+///
+/// # Errors
+/// Without root.
+pub fn enter_own_network() -> Result<()> {
+    // SAFETY: a new network namespace changes no memory, and no descriptors are shared or lost by it.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("measuring needs root")?;
+    let up = std::process::Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .context("iproute2 is missing")?;
+    ensure!(up.success(), "loopback did not come up");
+    for (name, value) in [
+        ("ipv4/ip_local_port_range", LOCAL_PORTS),
+        // A connection for each request uses up the ports within a second or two.
+        ("ipv4/tcp_tw_reuse", "1"),
+        ("core/somaxconn", "65535"),
+        ("ipv4/tcp_max_syn_backlog", "65535"),
+    ] {
+        let path = format!("/proc/sys/net/{name}");
+        fs::write(&path, value).with_context(|| format!("{path} cannot be set to {value}"))?;
+    }
+    // Not BBR, which a machine may default to and which paces even loopback. Which ones a namespace may
+    // choose is the machine's affair.
+    for name in ["cubic", "reno"] {
+        if fs::write(CONGESTION_CONTROL, name).is_ok() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How TCP decides how much to send at once.
+pub fn congestion_control() -> String {
+    let name = fs::read_to_string(CONGESTION_CONTROL).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Raises the number of open files as far as the kernel lets us, and returns it. Children inherit it.
+pub fn raise_open_files() -> u64 {
+    const WANTED: u64 = 65_536;
+    let wanted = Rlimit {
+        current: Some(WANTED),
+        maximum: Some(WANTED),
+    };
+    let now = getrlimit(Resource::Nofile);
+    let enough = now.maximum.is_none_or(|most| most >= WANTED);
+    if enough || setrlimit(Resource::Nofile, wanted).is_err() {
+        let raised = Rlimit {
+            current: now.maximum,
+            ..now
+        };
+        // Without it there is only less room, which the caller sees.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(WANTED)
+}
+
+/// Keeps the calling thread, and the threads and processes that it starts, on these cores.
+///
+/// # Errors
+/// When there is no such core.
+pub fn pin(cores: &[usize]) -> rustix::io::Result<()> {
+    let mut set = CpuSet::new();
+    for core in cores {
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set)
+}
+
+/// Puts the caller before other work of the machine, where that is allowed. All that is measured gets the
+/// same.
+pub fn hurry() {
+    let _ = rustix::process::setpriority_process(None, -20);
+}
+
+/// The cores that the measurement uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// The proxy's.
+    pub proxy: usize,
+    /// The load's: generator and origin.
+    pub load: usize,
+}
+
+impl Cores {
+    /// Core 0 for the proxy, and the next for the load.
+    ///
+    /// # Errors
+    /// With one core only.
+    pub fn choose() -> Result<Self> {
+        ensure!(
+            std::thread::available_parallelism()?.get() > 1,
+            "measuring takes two cores: one for the proxy, one for the load"
+        );
+        Ok(Self { proxy: 0, load: 1 })
+    }
+}
+
+/// Removes the directory and ends the process at the first signal that asks for the end. The kernel ends the
+/// children then. To be called before there are threads, so that none of them takes the signal.
+pub fn clean_up_at_signal(directory: PathBuf) -> Result<()> {
+    let signals = signal_set(&[Signal::INT, Signal::TERM, Signal::HUP]);
+    // SAFETY: the set is initialised, and no old one is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut()) };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut signal = 0;
+            // SAFETY: the set is initialised, and `signal` lives throughout the call.
+            unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
+            eprintln!("bench-balancer: stopped by signal {signal}");
+            let _ = fs::remove_dir_all(&directory);
+            std::process::exit(128 + signal);
+        })?;
+    Ok(())
+}
+
+/// Lets the calling process take all signals again, as a child needs that was started under
+/// [`clean_up_at_signal`]. Safe between fork and exec.
+pub fn unblock_signals() {
+    let none = signal_set(&[]);
+    // SAFETY: the set is initialised, and no old one is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+}
+
+fn signal_set(signals: &[Signal]) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set, and sigaddset gets an initialised one.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
+        }
+        set.assume_init()
+    }
+}

@@ -1,0 +1,99 @@
+//! nginx at its best: one worker, kept connections to the origin, no access log, nothing on disk.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Mode, Plan};
+
+/// Where Debian's package `libnginx-mod-stream` puts it.
+const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+/// Requests on one connection before it is closed: more than there will be.
+const MANY: u32 = 2_000_000_000;
+
+/// Writes its configuration and returns how it is started.
+pub fn command(plan: &Plan) -> Result<Command> {
+    let path = plan.directory.join("nginx.conf");
+    std::fs::write(&path, config(plan)?)?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(path).arg("-p").arg(plan.directory);
+    command.args(["-e", "stderr"]);
+    Ok(command)
+}
+
+fn config(plan: &Plan) -> Result<String> {
+    // A proxied request takes two; the rest is room for the checks of the machine's limits.
+    let slots = plan.connections + 1_000;
+    let mut servers = String::new();
+    for backend in &plan.backends {
+        writeln!(servers, "    server {backend} max_fails=0;")?;
+    }
+    let (module, traffic) = match plan.shape.mode {
+        Mode::Http => (String::new(), http(plan, &servers)),
+        Mode::Tcp => (
+            format!("load_module {STREAM_MODULE};\n"),
+            stream(plan, &servers),
+        ),
+    };
+    Ok(format!(
+        "{module}daemon off;\nuser root;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr error;\n\
+         events {{\n  worker_connections {slots};\n  multi_accept on;\n}}\n{traffic}"
+    ))
+}
+
+fn http(plan: &Plan, servers: &str) -> String {
+    let front = plan.front;
+    format!(
+        "http {{
+  access_log off;
+  server_tokens off;
+  sendfile on;
+  tcp_nopush on;
+  tcp_nodelay on;
+  keepalive_timeout 300s;
+  keepalive_requests {MANY};
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  upstream origin {{
+{servers}    keepalive 512;
+    keepalive_requests {MANY};
+    keepalive_timeout 300s;
+  }}
+  server {{
+    listen {front} backlog=4096;
+    location / {{
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection \"\";
+      proxy_buffer_size 16k;
+      proxy_buffers 8 64k;
+      proxy_busy_buffers_size 128k;
+      proxy_max_temp_file_size 0;
+    }}
+  }}
+}}
+"
+    )
+}
+
+fn stream(plan: &Plan, servers: &str) -> String {
+    let front = plan.front;
+    format!(
+        "stream {{
+  access_log off;
+  upstream origin {{
+{servers}  }}
+  server {{
+    listen {front} backlog=4096;
+    tcp_nodelay on;
+    proxy_pass origin;
+    proxy_buffer_size 64k;
+  }}
+}}
+"
+    )
+}

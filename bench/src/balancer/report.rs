@@ -1,0 +1,214 @@
+//! The results: a table for people, and JSON for a report that is made later.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::cases::Case;
+use crate::parameters::Parameters;
+use crate::proxies::Kind;
+use crate::summary::{Comparison, Sample, Spread, Summary, Verdict};
+
+/// Everything that a run found.
+#[derive(Serialize)]
+pub struct Report {
+    /// When it ended, in UTC.
+    pub date: String,
+    /// What it ran on.
+    pub machine: BTreeMap<&'static str, String>,
+    /// Of the programs that were compared.
+    pub versions: BTreeMap<&'static str, String>,
+    /// How long and how much.
+    pub parameters: Parameters,
+    /// Requests in each second of the open loop.
+    pub open_loop_rate: Option<f64>,
+    /// Each case.
+    pub cases: Vec<Outcome>,
+}
+
+/// What a case found.
+#[derive(Serialize)]
+pub struct Outcome {
+    /// Its id.
+    pub case: &'static str,
+    /// What it is.
+    pub title: &'static str,
+    /// The figure that is compared.
+    pub figure: &'static str,
+    /// What it comes to.
+    pub summary: Summary,
+    /// Every round.
+    pub rounds: Vec<Sample>,
+}
+
+/// Now, in UTC.
+pub fn date() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// What the measurement runs on.
+pub fn machine() -> BTreeMap<&'static str, String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |path: &str, name: &str| {
+        read(path)
+            .lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default()
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    [
+        ("cpu", field("/proc/cpuinfo", "model name")),
+        ("cores", cores.to_string()),
+        (
+            "kernel",
+            read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        ),
+        ("congestion_control", crate::host::congestion_control()),
+        ("memory", field("/proc/meminfo", "MemTotal")),
+    ]
+    .into()
+}
+
+/// What the programs say of themselves.
+pub fn versions(balancer: &std::path::Path) -> BTreeMap<&'static str, String> {
+    let first_line = |command: &mut Command| {
+        let output = command.output().ok()?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Some(text.lines().next()?.trim().to_owned())
+    };
+    let mut versions = BTreeMap::new();
+    for (name, mut command, argument) in [
+        ("evenkeel", Command::new(balancer), "--version"),
+        ("haproxy", Command::new("haproxy"), "-v"),
+        ("nginx", Command::new("nginx"), "-v"),
+    ] {
+        let version = first_line(command.arg(argument)).unwrap_or_default();
+        versions.insert(name, version);
+    }
+    let mut git = Command::new("git");
+    if let Some(commit) = first_line(git.args(["describe", "--always", "--dirty", "--abbrev=12"])) {
+        versions.insert("commit", commit);
+    }
+    versions
+}
+
+/// The table, a line for each figure of each case.
+pub fn table(report: &Report) -> String {
+    let mut table = String::new();
+    let _ = writeln!(
+        table,
+        "{:<26} {:<19} {:>10} {:>10} {:>10} {:>8}  {:<34} {:<34}",
+        "case", "figure", "ours", "haproxy", "nginx", "noise", "ours / haproxy", "ours / nginx"
+    );
+    for outcome in &report.cases {
+        add_case(&mut table, outcome);
+    }
+    table
+}
+
+fn add_case(table: &mut String, outcome: &Outcome) {
+    let summary = &outcome.summary;
+    let mut figures: Vec<&str> = Vec::new();
+    for comparison in &summary.comparisons {
+        if !figures.contains(&comparison.figure) {
+            figures.push(comparison.figure);
+        }
+    }
+    for figure in figures {
+        let compared = figure == outcome.figure;
+        let median = |kind: Kind| {
+            let spread = summary.figures.get(kind.name())?.get(figure)?;
+            Some(number(spread.median))
+        };
+        let cell = |kind| median(kind).unwrap_or_else(|| "-".to_owned());
+        let against = |kind| {
+            let mut comparisons = summary.comparisons.iter();
+            comparisons
+                .find(|comparison| comparison.figure == figure && comparison.with == kind)
+                .map(describe)
+                .unwrap_or_default()
+        };
+        let noise = summary.noise.filter(|_| compared);
+        let _ = writeln!(
+            table,
+            "{:<26} {:<19} {:>10} {:>10} {:>10} {:>8}  {:<34} {:<34} {}",
+            if compared { outcome.title } else { "" },
+            figure,
+            cell(Kind::Evenkeel),
+            cell(Kind::Haproxy),
+            cell(Kind::Nginx),
+            noise.map(percent).unwrap_or_default(),
+            against(Kind::Haproxy),
+            against(Kind::Nginx),
+            match against(Kind::EvenkeelBefore) {
+                text if text.is_empty() => text,
+                text => format!("ours / before {text}"),
+            },
+        );
+    }
+    if summary.invalid > 0 {
+        let _ = writeln!(table, "  {} ROUNDS ARE INVALID:", summary.invalid);
+        for sample in &outcome.rounds {
+            if let Some(error) = &sample.error {
+                let _ = writeln!(table, "  {} {}: {error}", sample.round, sample.proxy.name());
+            }
+        }
+    }
+}
+
+/// How far two runs of the same program lie apart.
+fn percent(noise: Spread) -> String {
+    let factor = noise.max.max(1.0 / noise.min);
+    format!("±{:.0} %", (factor - 1.0) * 100.0)
+}
+
+fn describe(comparison: &Comparison) -> String {
+    let Some(ratio) = comparison.ratio else {
+        return "no valid rounds".to_owned();
+    };
+    let alike = if comparison.alike { "≈" } else { "" };
+    let verdict = match (comparison.target, comparison.verdict) {
+        (Some(target), Some(verdict)) => {
+            let word = match verdict {
+                Verdict::Met => "met",
+                Verdict::Missed => "MISSED",
+                Verdict::Tie if ratio.median <= target => "tie, within",
+                Verdict::Tie => "tie, above",
+                Verdict::Invalid => "INVALID",
+            };
+            format!(" ≤ {target:.2} {word}")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{alike}{:.2} ({:.2}-{:.2}){verdict}",
+        ratio.median, ratio.min, ratio.max
+    )
+}
+
+/// Three digits or so.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// An outcome of these rounds.
+pub fn outcome(case: &Case, rounds: Vec<Sample>) -> Outcome {
+    Outcome {
+        case: case.id,
+        title: case.title,
+        figure: case.figure,
+        summary: crate::summary::summarise(case, &rounds),
+        rounds,
+    }
+}
