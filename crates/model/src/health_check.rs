@@ -1,6 +1,17 @@
 //! How a backend is asked whether it is well, in the mission's own terms.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+/// The most ranges of expected status codes.
+pub const MAX_STATUS_RANGES: usize = 32;
+/// The smallest status code that can be expected: an interim answer is none.
+pub const MIN_STATUS: u16 = 200;
+/// The largest.
+pub const MAX_STATUS: u16 = 599;
+/// The most bytes of the text that is expected in a body.
+pub const MAX_EXPECTED_BODY_BYTES: usize = 1_024;
 
 /// How a health check asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +73,25 @@ pub struct HealthCheck {
 /// A range of status codes, both ends within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRange {
-    /// The smallest, 100 or more.
+    /// The smallest, [`MIN_STATUS`] or more.
     pub from: u16,
-    /// The largest, `from` or more, at most 599.
+    /// The largest, `from` or more, at most [`MAX_STATUS`].
     pub to: u16,
+}
+
+impl StatusRange {
+    /// Whether the code is in it.
+    #[must_use]
+    pub fn contains(self, code: u16) -> bool {
+        (self.from..=self.to).contains(&code)
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.from == self.to {
+            true => self.from.fmt(f),
+            false => write!(f, "{}-{}", self.from, self.to),
+        }
+    }
 }

@@ -8,10 +8,12 @@ mod channel;
 mod effect;
 pub mod forms;
 mod health_check;
+pub mod http_text;
 mod ids;
 mod instance;
 mod intent;
 mod layout;
+pub mod numbers;
 mod observation;
 mod policy;
 mod project;
@@ -24,7 +26,10 @@ pub use channel::{
     GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, Refusal, Timeouts,
 };
 pub use effect::{Effect, vm_key};
-pub use health_check::{Criteria, HealthCheck, HealthProtocol, StatusRange};
+pub use health_check::{
+    Criteria, HealthCheck, HealthProtocol, MAX_EXPECTED_BODY_BYTES, MAX_STATUS, MAX_STATUS_RANGES,
+    MIN_STATUS, StatusRange,
+};
 pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
 pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
 pub use intent::Intent;

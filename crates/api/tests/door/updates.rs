@@ -61,6 +61,85 @@ async fn null_brings_the_default_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_are_shown_where_they_differ_from_the_defaults_and_merged_where_they_are_given() {
+    let door = Door::open().await;
+    let before = web(&door).await;
+    let patch = json!({"backend": {"algorithm": "peak-ewma", "slow-start": 2.5, "retry": {"attempts": 1, "budget-percent": 20},
+        "outlier-ejection": {"ejection": 1}, "circuit-breaker": true},
+        "timeouts": {"connect": 0.5, "idle": 300}, "allowed-clients": ["10.0.0.0/8", "192.0.2.7"]});
+    let after = door.succeed(&update(patch)).await;
+    let backend = &after["backend"];
+    assert_eq!(
+        (
+            &backend["algorithm"],
+            &backend["slow-start"],
+            &backend["retry"]
+        ),
+        (&json!("peak-ewma"), &json!(2.5), &json!({"attempts": 1}))
+    );
+    assert_eq!(
+        (&backend["outlier-ejection"], &backend["circuit-breaker"]),
+        (&json!({"ejection": 1}), &json!(true))
+    );
+    assert_eq!(after["timeouts"], json!({"connect": 0.5}));
+    assert_eq!(
+        after["allowed-clients"],
+        json!(["10.0.0.0/8", "192.0.2.7/32"])
+    );
+    let patch = json!({"backend": {"outlier-ejection": {"consecutive-failures": 2}, "circuit-breaker": false, "retry": null},
+        "timeouts": {"total": 9, "connect": null}});
+    let after = door.succeed(&update(patch)).await;
+    assert_eq!(
+        after["backend"]["outlier-ejection"],
+        json!({"consecutive-failures": 2, "ejection": 1})
+    );
+    assert_eq!(after["timeouts"], json!({"total": 9}));
+    assert!(after["backend"].get("circuit-breaker").is_none());
+    let patch = json!({"timeouts": null, "allowed-clients": [], "backend": {"algorithm": null, "slow-start": null, "outlier-ejection": null}});
+    let mut after = door.succeed(&update(patch)).await;
+    after["generation"] = before["generation"].clone();
+    assert_eq!(after["backend"], before["backend"]);
+    assert!(after.get("timeouts").is_none() && after.get("allowed-clients").is_none());
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_keeps_what_it_does_not_say_and_null_brings_the_default_back() {
+    let door = Door::open().await;
+    web(&door).await;
+    let full = json!({"address": "1.1.1.12", "weight": 3, "backup": true, "max-connections": 9});
+    let replace = |old: Value, new: Value| update(json!({"backend": {"replace": [[old, new]]}}));
+    let after = door.succeed(&replace(json!("1.1.1.11"), full)).await;
+    let shown = json!({"address": "1.1.1.12", "port": 80, "weight": 3, "backup": true, "max-connections": 9});
+    assert_eq!(after["backend"]["entities"][1], shown);
+    let new = json!({"address": "1.1.1.13", "weight": null, "max-connections": null});
+    let after = door.succeed(&replace(json!("1.1.1.12"), new)).await;
+    let shown = json!({"address": "1.1.1.13", "port": 80, "backup": true});
+    assert_eq!(after["backend"]["entities"][1], shown);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_becomes_one_of_tcp_forgets_what_http_was_to_answer() {
+    let door = Door::open().await;
+    web(&door).await;
+    let check = |change: Value| update(json!({"health-check": change}));
+    let asked = json!({"host": "shop.example", "expected-status": [200, "204-299"], "expected-body": "well"});
+    let after = door.succeed(&check(asked)).await;
+    let shown = &after["backend"]["health-check"];
+    assert_eq!(shown["host"], "shop.example");
+    assert_eq!(shown["expected-status"], json!([200, "204-299"]));
+    assert_eq!(shown["expected-body"], "well");
+    door.succeed(&check(json!({"protocol": "TCP"}))).await;
+    let after = door.succeed(&check(json!({"protocol": "HTTP"}))).await;
+    let shown = &after["backend"]["health-check"];
+    for name in ["host", "expected-status", "expected-body"] {
+        assert!(shown.get(name).is_none(), "{name}");
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn backends_are_added_removed_and_replaced_in_one_step() {
     let door = Door::open().await;
     web(&door).await;

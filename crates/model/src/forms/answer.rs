@@ -1,22 +1,16 @@
 //! Answers: the mission's envelope, and objects as they are shown.
-//!
-//! What an instance shows beside its account (`traffic_type`, `port`, `subnet`, `backend`) is the form
-//! in which it can be given again, and the document that an update's merge patch is applied to.
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
 use serde::Serialize;
-use serde_json::Number;
 
 use super::error::FormError;
-use super::health_check::seconds;
+use super::form::InstanceForm;
 use super::request::{Action, Kind};
 use super::time::rfc3339;
 use crate::{
-    AutoScaling, Backend, BackendHealth, BackendReport, Condition, DEFAULT_WEIGHT, Driver,
-    Generation, HealthCheck, HealthProtocol, Instance, InstanceId, InstanceReport, Project,
-    ProjectId, TrafficType, Verdict, VmId, VmReport, Waiting,
+    BackendHealth, BackendReport, Condition, Driver, Generation, Instance, InstanceId,
+    InstanceReport, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
 };
 
 /// An answer in the mission's form.
@@ -142,116 +136,6 @@ impl InstanceBrief {
             id: instance.id,
             url: instance.url(&project.label, zone),
             condition: standing(instance, report).0,
-        }
-    }
-}
-
-/// An instance in the form in which it is given.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct InstanceForm {
-    #[serde(rename = "type")]
-    kind: Kind,
-    traffic_type: TrafficType,
-    port: u16,
-    subnet: Ipv4Net,
-    backend: BackendForm,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct BackendForm {
-    entities: Vec<EntityDocument>,
-    health_check: HealthCheckForm,
-    auto_scaling: AutoScalingForm,
-}
-
-/// A backend in the form in which it is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum EntityDocument {
-    /// `1.1.1.10:8080`.
-    Plain(String),
-    /// With a weight of its own.
-    Weighted {
-        /// Its address or host name.
-        address: String,
-        /// Its port.
-        port: u16,
-        /// Its weight.
-        weight: u16,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct HealthCheckForm {
-    protocol: HealthProtocol,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    request_path: String,
-    criteria: CriteriaForm,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct CriteriaForm {
-    interval: Number,
-    timeout: Number,
-    health_threshold: u32,
-    unhealth_threshold: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum AutoScalingForm {
-    Off(bool),
-    Between { min: u32, max: u32 },
-}
-
-impl From<&Instance> for InstanceForm {
-    fn from(instance: &Instance) -> Self {
-        Self {
-            kind: Kind::Instance,
-            traffic_type: instance.traffic,
-            port: instance.port,
-            subnet: instance.subnet,
-            backend: BackendForm {
-                entities: instance.backends.iter().map(EntityDocument::from).collect(),
-                health_check: HealthCheckForm::from(&instance.health_check),
-                auto_scaling: match instance.auto_scaling {
-                    AutoScaling::Off => AutoScalingForm::Off(false),
-                    AutoScaling::Between { min, max } => AutoScalingForm::Between { min, max },
-                },
-            },
-        }
-    }
-}
-
-impl From<&Backend> for EntityDocument {
-    fn from(backend: &Backend) -> Self {
-        match backend.weight {
-            DEFAULT_WEIGHT => Self::Plain(backend.to_string()),
-            weight => Self::Weighted {
-                address: backend.host.to_string(),
-                port: backend.port,
-                weight,
-            },
-        }
-    }
-}
-
-impl From<&HealthCheck> for HealthCheckForm {
-    fn from(check: &HealthCheck) -> Self {
-        Self {
-            protocol: check.protocol,
-            port: check.port,
-            request_path: check.request_path.clone(),
-            criteria: CriteriaForm {
-                interval: seconds(check.criteria.interval_ms),
-                timeout: seconds(check.criteria.timeout_ms),
-                health_threshold: check.criteria.health_threshold,
-                unhealth_threshold: check.criteria.unhealth_threshold,
-            },
         }
     }
 }

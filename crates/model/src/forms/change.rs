@@ -10,11 +10,12 @@ use super::fields::{At, Change, Field, Fields};
 use super::health_check::{HealthCheckChange, default_health_check};
 use super::instance::{BackendParts, TRAFFIC_TYPES, distinct};
 use super::request::{ProjectRef, Target, new_name, project, required_target};
+use super::settings::SettingsChange;
 use super::subnet;
 use crate::{AutoScaling, Backend, BackendHost, Instance, InstanceId, TrafficType};
 
 /// The fields of a change.
-pub(super) const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 18] = [
     "type",
     "user",
     "project",
@@ -27,6 +28,11 @@ pub(super) const FIELDS: [&str; 13] = [
     "backend",
     "health-check",
     "auto-scaling",
+    "timeouts",
+    "limits",
+    "allowed-clients",
+    "proxy-protocol-from",
+    "forwarding",
     "wait",
 ];
 const BACKEND_FIELDS: [&str; 6] = [
@@ -52,6 +58,7 @@ pub struct InstanceChange {
     fixed: Fixed,
     health_check: Change<HealthCheckChange>,
     auto_scaling: Change<AutoScalingChange>,
+    settings: SettingsChange,
     entities: EntitiesChange,
 }
 
@@ -90,6 +97,7 @@ impl InstanceChange {
             fixed: Fixed::read(fields)?,
             health_check: parts.health_check,
             auto_scaling: parts.auto_scaling,
+            settings: parts.settings,
             entities: EntitiesChange::read(parts.fields.as_ref(), parts.entities)?,
         })
     }
@@ -97,7 +105,7 @@ impl InstanceChange {
     /// The instance with all changed but its name, label and generation.
     ///
     /// # Errors
-    /// `immutable-field`, `out-of-range`, and for entities `already-exists`, `not-found`,
+    /// `immutable-field`, `http-only`, `out-of-range`, and for entities `already-exists`, `not-found`,
     /// `duplicate-entity`, `unsupported-scheme`, `missing-port`, `backend-outside-subnet`, `too-many`.
     pub fn apply(&self, instance: &Instance) -> Result<Instance, FormError> {
         self.fixed.check(instance)?;
@@ -112,6 +120,11 @@ impl InstanceChange {
             Change::Reset => AutoScaling::Off,
             Change::Set(change) => change.apply(changed.auto_scaling)?,
         };
+        self.settings.clone().apply(
+            &mut changed.timeouts,
+            &mut changed.policy,
+            instance.traffic,
+        )?;
         changed.backends = self.entities.apply(instance)?;
         Ok(changed)
     }
@@ -268,18 +281,17 @@ impl BackendList<'_> {
         Ok(())
     }
 
-    /// The new one takes the old one's place in the order, and its weight where it brings none.
+    /// The new one takes the old one's place in the order, and what it does not say of itself.
     fn replace(&mut self, old: &Entity, new: &Entity) -> Result<(), FormError> {
         let at = self.find(old)?;
-        let mut backend = new.backend(self.instance.traffic)?;
+        let backend = new.backend(self.instance.traffic)?;
         let is_same = |(i, other): (usize, &Backend)| i != at && other.is_same_server(&backend);
         if self.backends.iter().enumerate().any(is_same) {
             return Err(already_there(&new.path, &backend));
         }
         check_placed(&backend, &new.path, self.instance)?;
         if let Some(place) = self.backends.get_mut(at) {
-            backend.weight = new.weight.unwrap_or(place.weight);
-            *place = backend;
+            *place = new.settle(backend, place);
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
-//! A backend as users write it: an address, a host name, a URL, or an object of address, port and weight.
+//! A backend as users write it: an address, a host name, a URL, or an object that says more.
 
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
 use super::error::{Code, FormError, quoted};
-use super::fields::Field;
+use super::fields::{Change, Field};
+use crate::numbers::MAX_CONNECTIONS;
 use crate::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT, TrafficType};
 
 /// The most backends of one instance.
@@ -23,8 +24,12 @@ pub struct Entity {
     pub host: BackendHost,
     /// Its port, where one was given.
     pub port: Option<u16>,
-    /// Its weight, where one was given.
-    pub weight: Option<u16>,
+    /// Its weight.
+    pub weight: Change<u16>,
+    /// Whether it is a backup.
+    pub backup: Change<bool>,
+    /// Its bound on connections.
+    pub max_connections: Change<Option<u32>>,
     /// The scheme, where it was given as a URL.
     pub scheme: Option<TrafficType>,
 }
@@ -60,13 +65,25 @@ impl Entity {
                 format!("write it as {}:port", self.host),
             )
         })?;
-        Ok(Backend {
+        let plain = Backend {
             host: self.host.clone(),
             port,
-            weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
+            weight: DEFAULT_WEIGHT,
             backup: false,
             max_connections: None,
-        })
+        };
+        Ok(self.settle(plain.clone(), &plain))
+    }
+
+    /// The backend with what this entity says of it, and of the rest what `had` has.
+    pub(super) fn settle(&self, backend: Backend, had: &Backend) -> Backend {
+        let max_connections = self.max_connections.clone();
+        Backend {
+            weight: self.weight.clone().over(had.weight, DEFAULT_WEIGHT),
+            backup: self.backup.clone().over(had.backup, false),
+            max_connections: max_connections.over(had.max_connections, None),
+            ..backend
+        }
     }
 }
 
@@ -110,7 +127,7 @@ pub(super) fn entity(field: &Field<'_>) -> Result<Entity, FormError> {
 }
 
 fn structured(field: &Field<'_>) -> Result<Entity, FormError> {
-    let fields = field.object(&["address", "port", "weight"])?;
+    let fields = field.object(&["address", "port", "weight", "backup", "max-connections"])?;
     let address = fields.required("address", "name the server: \"address\": \"1.1.1.10\"")?;
     let mut entity = written(address.text()?, &address.path)?;
     entity.path.clone_from(&field.path);
@@ -126,9 +143,14 @@ fn structured(field: &Field<'_>) -> Result<Entity, FormError> {
         }
         entity.port = Some(number);
     }
-    if let Some(weight) = fields.given("weight") {
-        entity.weight = Some(narrow(weight.integer(0, u64::from(MAX_WEIGHT))?));
-    }
+    entity.weight = fields.change("weight", |field| {
+        field.integer(0, u64::from(MAX_WEIGHT)).map(narrow)
+    })?;
+    entity.backup = fields.change("backup", Field::flag)?;
+    entity.max_connections = fields.change("max-connections", |field| {
+        let bound = field.integer(1, MAX_CONNECTIONS)?;
+        Ok(u32::try_from(bound).ok())
+    })?;
     Ok(entity)
 }
 
@@ -151,7 +173,9 @@ fn written(text: &str, path: &str) -> Result<Entity, FormError> {
         path: path.to_owned(),
         host,
         port,
-        weight: None,
+        weight: Change::Keep,
+        backup: Change::Keep,
+        max_connections: Change::Keep,
         scheme,
     })
 }

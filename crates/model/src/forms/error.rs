@@ -19,6 +19,8 @@ pub enum Code {
     BadInterface,
     /// `bad-json`: the body is no JSON.
     BadJson,
+    /// `bad-host`: no host name or address that a health check can ask for.
+    BadHost,
     /// `bad-name`: a name that is empty, too long or has characters that names cannot have.
     BadName,
     /// `bad-path`: a health check's request path that cannot stand in an HTTP request.
@@ -31,6 +33,8 @@ pub enum Code {
     DuplicateField,
     /// `has-instances`: a project that still has instances is not deleted.
     HasInstances,
+    /// `http-only`: a field that says something about HTTP, where there is none.
+    HttpOnly,
     /// `immutable-field`: a field that cannot be changed after creation.
     ImmutableField,
     /// `interface-taken`: an interface that is attached to another subnet.
@@ -81,12 +85,14 @@ impl Code {
             Self::BadCidr => "bad-cidr",
             Self::BadInterface => "bad-interface",
             Self::BadJson => "bad-json",
+            Self::BadHost => "bad-host",
             Self::BadName => "bad-name",
             Self::BadPath => "bad-path",
             Self::ConflictingFields => "conflicting-fields",
             Self::DuplicateEntity => "duplicate-entity",
             Self::DuplicateField => "duplicate-field",
             Self::HasInstances => "has-instances",
+            Self::HttpOnly => "http-only",
             Self::ImmutableField => "immutable-field",
             Self::InterfaceTaken => "interface-taken",
             Self::Ipv6Unsupported => "ipv6-unsupported",

@@ -2,8 +2,13 @@
 
 use super::entity::narrow;
 use super::error::{Code, FormError, quoted};
-use super::fields::{Change, Field};
-use crate::{Criteria, HealthCheck, HealthProtocol, TrafficType};
+use super::fields::{At, Change, Field};
+use super::numbers::seconds;
+use super::status::statuses;
+use crate::http_text::is_host;
+use crate::{
+    Criteria, HealthCheck, HealthProtocol, MAX_EXPECTED_BODY_BYTES, StatusRange, TrafficType,
+};
 
 /// The shortest interval and timeout, in milliseconds.
 const MIN_PERIOD_MS: u64 = 100;
@@ -20,6 +25,9 @@ pub struct HealthCheckChange {
     protocol: Change<HealthProtocol>,
     port: Change<Option<u16>>,
     request_path: Change<String>,
+    host: Change<At<Option<String>>>,
+    expected_status: Change<At<Vec<StatusRange>>>,
+    expected_body: Change<At<Option<String>>>,
     criteria: Change<CriteriaChange>,
 }
 
@@ -51,7 +59,15 @@ pub fn default_health_check(traffic: TrafficType) -> HealthCheck {
 
 impl HealthCheckChange {
     pub(super) fn read(field: &Field<'_>) -> Result<Self, FormError> {
-        let fields = field.object(&["protocol", "port", "request-path", "criteria"])?;
+        let fields = field.object(&[
+            "protocol",
+            "port",
+            "request-path",
+            "host",
+            "expected-status",
+            "expected-body",
+            "criteria",
+        ])?;
         let protocols = [("HTTP", HealthProtocol::Http), ("TCP", HealthProtocol::Tcp)];
         Ok(Self {
             protocol: fields.change("protocol", |f| f.choice(&protocols))?,
@@ -59,6 +75,12 @@ impl HealthCheckChange {
                 Ok(Some(narrow(f.integer(1, u64::from(u16::MAX))?)))
             })?,
             request_path: fields.change("request-path", request_path)?,
+            host: fields.change("host", |f| Ok(At::new(&f.path, Some(host(f)?))))?,
+            expected_status: fields
+                .change("expected-status", |f| Ok(At::new(&f.path, statuses(f)?)))?,
+            expected_body: fields.change("expected-body", |f| {
+                Ok(At::new(&f.path, Some(expected_body(f)?)))
+            })?,
             criteria: fields.change("criteria", CriteriaChange::read)?,
         })
     }
@@ -66,22 +88,34 @@ impl HealthCheckChange {
     /// The changed health check.
     ///
     /// # Errors
-    /// `out-of-range` when the timeout would be longer than the interval.
+    /// `out-of-range` when the timeout would be longer than the interval; `http-only` when an HTTP answer
+    /// is described to a check that asks for a TCP connection.
     pub(super) fn apply(
         self,
         current: HealthCheck,
         traffic: TrafficType,
     ) -> Result<HealthCheck, FormError> {
         let default = default_health_check(traffic);
+        let protocol = self.protocol.over(current.protocol, default.protocol);
         Ok(HealthCheck {
-            protocol: self.protocol.over(current.protocol, default.protocol),
+            protocol,
             port: self.port.over(current.port, default.port),
             request_path: self
                 .request_path
                 .over(current.request_path, default.request_path),
-            host: current.host,
-            expected_status: current.expected_status,
-            expected_body: current.expected_body,
+            host: of_http(self.host, "host", current.host, protocol)?,
+            expected_status: of_http(
+                self.expected_status,
+                "expected-status",
+                current.expected_status,
+                protocol,
+            )?,
+            expected_body: of_http(
+                self.expected_body,
+                "expected-body",
+                current.expected_body,
+                protocol,
+            )?,
             criteria: match self.criteria {
                 Change::Keep => current.criteria,
                 Change::Reset => Criteria::default(),
@@ -143,6 +177,53 @@ impl CriteriaChange {
     }
 }
 
+/// What a field that describes the question or the answer of HTTP becomes. A check that asks by TCP has
+/// none: it forgets the one that it had, and takes no new one.
+fn of_http<T: Default>(
+    change: Change<At<T>>,
+    name: &str,
+    current: T,
+    protocol: HealthProtocol,
+) -> Result<T, FormError> {
+    match (change, protocol) {
+        (Change::Set(at), HealthProtocol::Tcp) => Err(FormError::new(
+            Code::HttpOnly,
+            at.path,
+            format!("`{name}` has no meaning where a TCP connection is all that is asked for"),
+            "leave it out, or let `protocol` be `HTTP`",
+        )),
+        (_, HealthProtocol::Tcp) | (Change::Reset, _) => Ok(T::default()),
+        (Change::Keep, HealthProtocol::Http) => Ok(current),
+        (Change::Set(at), HealthProtocol::Http) => Ok(at.value),
+    }
+}
+
+fn host(field: &Field<'_>) -> Result<String, FormError> {
+    let text = field.text()?;
+    match is_host(text) {
+        true => Ok(text.to_owned()),
+        false => Err(FormError::new(
+            Code::BadHost,
+            &field.path,
+            format!("`{}` is no host", quoted(text)),
+            "write a host name or IPv4 address, with a port where needed: shop.example",
+        )),
+    }
+}
+
+fn expected_body(field: &Field<'_>) -> Result<String, FormError> {
+    let text = field.text()?;
+    match (1..=MAX_EXPECTED_BODY_BYTES).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err(FormError::new(
+            Code::OutOfRange,
+            &field.path,
+            format!("the expected text has {} bytes", text.len()),
+            format!("give 1 to {MAX_EXPECTED_BODY_BYTES} bytes that stand in a good answer"),
+        )),
+    }
+}
+
 /// A path that can stand in a request line as it is (RFC 9112, section 3.2.1).
 fn request_path(field: &Field<'_>) -> Result<String, FormError> {
     let text = field.text()?;
@@ -157,17 +238,5 @@ fn request_path(field: &Field<'_>) -> Result<String, FormError> {
             format!("`{}` cannot stand in an HTTP request", quoted(text)),
             "begin with / and percent-encode spaces and characters outside ASCII: /health?deep=1",
         )),
-    }
-}
-
-/// Milliseconds as a number of seconds, whole where it is whole.
-pub(super) fn seconds(ms: u64) -> serde_json::Number {
-    match ms % 1000 {
-        0 => (ms / 1000).into(),
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "at most an hour, far below 2^53"
-        )]
-        _ => serde_json::Number::from_f64(ms as f64 / 1000.0).unwrap_or_else(|| (ms / 1000).into()),
     }
 }

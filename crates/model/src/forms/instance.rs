@@ -12,6 +12,7 @@ use super::fields::{At, Change, Field, Fields};
 use super::health_check::{HealthCheckChange, default_health_check};
 use super::names;
 use super::request::{Kind, ProjectRef, check_type, project, user};
+use super::settings::{SettingsChange, WITHIN_BACKEND};
 use super::subnet;
 use crate::{
     AutoScaling, Backend, BackendHost, Generation, HealthCheck, Instance, InstanceId, Policy,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// The fields of an instance that is to be made.
-pub(super) const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 16] = [
     "type",
     "user",
     "project",
@@ -30,8 +31,14 @@ pub(super) const FIELDS: [&str; 11] = [
     "backend",
     "health-check",
     "auto-scaling",
+    "timeouts",
+    "limits",
+    "allowed-clients",
+    "proxy-protocol-from",
+    "forwarding",
     "wait",
 ];
+const BACKEND_FIELDS: [&str; 3] = ["entities", "health-check", "auto-scaling"];
 
 /// An instance to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +55,8 @@ pub struct NewInstance {
     backends: Vec<At<Backend>>,
     health_check: HealthCheck,
     auto_scaling: AutoScaling,
+    timeouts: Timeouts,
+    policy: Policy,
 }
 
 /// What an instance's creator knows of the world around it.
@@ -76,7 +85,9 @@ impl NewInstance {
             Some(field) => field.choice(&TRAFFIC_TYPES)?,
             None => TrafficType::Http,
         };
-        let parts = BackendParts::read(fields, &["entities", "health-check", "auto-scaling"])?;
+        let parts = BackendParts::read(fields, &BACKEND_FIELDS)?;
+        let (mut timeouts, mut policy) = (Timeouts::default(), Policy::default());
+        parts.settings.apply(&mut timeouts, &mut policy, traffic)?;
         let health_check = default_health_check(traffic);
         let auto_scaling = match parts.auto_scaling {
             Change::Set(change) => change.apply(AutoScaling::Off)?,
@@ -98,6 +109,8 @@ impl NewInstance {
                 Change::Keep | Change::Reset => health_check,
             },
             auto_scaling,
+            timeouts,
+            policy,
         })
     }
 
@@ -162,8 +175,8 @@ impl NewInstance {
             backends: self.backends.into_iter().map(|at| at.value).collect(),
             health_check: self.health_check,
             auto_scaling: self.auto_scaling,
-            timeouts: Timeouts::default(),
-            policy: Policy::default(),
+            timeouts: self.timeouts,
+            policy: self.policy,
             generation: Generation(1),
             created_at: around.now,
         })
@@ -215,11 +228,15 @@ pub(super) struct BackendParts<'v> {
     pub entities: Change<Vec<Entity>>,
     pub health_check: Change<HealthCheckChange>,
     pub auto_scaling: Change<AutoScalingChange>,
+    pub settings: SettingsChange,
 }
 
 impl<'v> BackendParts<'v> {
+    /// Reads them; `known` are the fields of `backend` beside the settings.
     pub fn read(info: &Fields<'v>, known: &[&str]) -> Result<Self, FormError> {
-        let backend = info.change("backend", |f| f.object(known))?;
+        let known = [known, &WITHIN_BACKEND].concat();
+        let backend = info.change("backend", |f| f.object(&known))?;
+        let settings = SettingsChange::read(info, &backend)?;
         let is_reset = matches!(backend, Change::Reset);
         let fields = match backend {
             Change::Set(fields) => Some(fields),
@@ -247,6 +264,7 @@ impl<'v> BackendParts<'v> {
             },
             health_check: health,
             auto_scaling: scaling,
+            settings,
             fields,
         })
     }

@@ -14,30 +14,39 @@
 //!
 //! Not done here: finding objects, names that are taken, identities. Those need all of the intent.
 
+mod algorithm;
 mod answer;
 mod auto_scaling;
 mod change;
 mod entity;
 mod error;
 mod fields;
+mod form;
+mod forwarding;
 mod health_check;
 mod instance;
 mod json;
 mod names;
+mod networks;
+mod numbers;
 mod project;
 mod request;
+mod settings;
+mod shown;
+mod status;
 mod subnet;
 mod time;
 
 pub use answer::{
-    Answer, BackendDocument, EntityDocument, InstanceBrief, InstanceDocument, InstanceForm,
-    ProjectBrief, ProjectDocument, Refused, VmDocument, refusal,
+    Answer, BackendDocument, InstanceBrief, InstanceDocument, ProjectBrief, ProjectDocument,
+    Refused, VmDocument, refusal,
 };
 pub use auto_scaling::AutoScalingChange;
 pub use change::{EntitiesChange, InstanceChange};
 pub use entity::{Entity, MAX_BACKENDS};
 pub use error::{Code, FormError};
 pub use fields::{At, Change};
+pub use form::InstanceForm;
 pub use health_check::{HealthCheckChange, default_health_check};
 pub use instance::{NewInstance, Surroundings};
 pub use json::{MAX_REQUEST_BYTES, too_large};
