@@ -17,6 +17,7 @@ use super::progress::Progress;
 use super::randomness::token;
 use super::signals::{Signal, Signals};
 use super::threads::{available, raise_file_limit, start_forwarding};
+use super::unreadable::unreadable;
 use super::{RunOptions, config_file};
 use crate::health;
 use crate::shared::{Order, Shared};
@@ -227,10 +228,11 @@ impl Agent {
             .and_then(serde_json::Value::as_u64);
         match generation {
             Some(generation) => {
+                let (path, message) = unreadable(value.unwrap_or_default(), error);
                 let refusal = Refusal {
                     generation: model::Generation(generation),
-                    path: String::new(),
-                    message: error.to_string(),
+                    path,
+                    message,
                 };
                 if self.deployment.refuse(refusal, &self.journal) == Offer::Refused {
                     self.speak_at = now;

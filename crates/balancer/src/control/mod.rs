@@ -18,6 +18,7 @@ mod randomness;
 mod signals;
 mod standalone;
 mod threads;
+mod unreadable;
 mod validate;
 
 use std::path::PathBuf;

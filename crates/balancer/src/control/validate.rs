@@ -3,17 +3,22 @@
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 
-use model::{BackendConfig, BalancerConfig, HealthCheck, Refusal, Timeouts};
+use model::http_text::is_host;
+use model::numbers::{MAX_CONNECTIONS, Number, TIMEOUTS};
+use model::{
+    BackendConfig, BalancerConfig, HealthCheck, MAX_EXPECTED_BODY_BYTES, MAX_STATUS,
+    MAX_STATUS_RANGES, MAX_WEIGHT, MIN_STATUS, Refusal,
+};
 
 use crate::http::grammar::is_target;
 
+mod policy;
+
 /// The most backends.
 const BACKENDS: usize = 4096;
-/// The largest weight.
-const WEIGHT: u16 = 256;
 /// Bytes of a health check's path.
 const PATH_BYTES: usize = 2048;
-/// The longest wait, in milliseconds: a day.
+/// The longest wait between two checks, in milliseconds: a day.
 const LONGEST_MS: u64 = 86_400_000;
 
 /// Finds the first field that is wrong.
@@ -43,7 +48,23 @@ fn first_fault(config: &BalancerConfig) -> Result<(), Fault> {
         check_backend(position, backend)?;
     }
     check_health_check(&config.health_check)?;
-    check_timeouts(&config.timeouts)
+    check_numbers("timeouts", &TIMEOUTS, &config.timeouts)?;
+    policy::check(&config.policy)
+}
+
+/// Every number of an object is within the bounds that its table gives.
+fn check_numbers<T: Clone>(path: &str, table: &[Number<T>], of: &T) -> Result<(), Fault> {
+    for number in table {
+        let (min, max) = (number.min, number.max);
+        if number
+            .value(of)
+            .is_some_and(|value| !(min..=max).contains(&value))
+        {
+            let path = format!("{path}.{}", number.kept_name());
+            return fault(path, format!("it is {min} to {max}"));
+        }
+    }
+    Ok(())
 }
 
 fn check_port(path: impl Display, port: u16) -> Result<(), Fault> {
@@ -59,8 +80,18 @@ fn check_backend(position: usize, backend: &BackendConfig) -> Result<(), Fault> 
     if address.is_unspecified() || address.is_multicast() || address == Ipv4Addr::BROADCAST {
         return fault(path("address"), format!("{address} is no server's address"));
     }
-    if backend.weight > WEIGHT {
-        return fault(path("weight"), format!("a weight is 0 to {WEIGHT}"));
+    if backend.weight > MAX_WEIGHT {
+        return fault(path("weight"), format!("a weight is 0 to {MAX_WEIGHT}"));
+    }
+    let bounds = 1..=MAX_CONNECTIONS;
+    if backend
+        .max_connections
+        .is_some_and(|bound| !bounds.contains(&u64::from(bound)))
+    {
+        return fault(
+            path("max_connections"),
+            format!("it is 1 to {MAX_CONNECTIONS}, or absent"),
+        );
     }
     check_port(path("port"), backend.port)
 }
@@ -76,6 +107,7 @@ fn check_health_check(check: &HealthCheck) -> Result<(), Fault> {
             format!("a path begins with `/`, has at most {PATH_BYTES} bytes and no spaces"),
         );
     }
+    check_question(check)?;
     let criteria = &check.criteria;
     for (field, threshold) in [
         ("health_threshold", criteria.health_threshold),
@@ -90,15 +122,32 @@ fn check_health_check(check: &HealthCheck) -> Result<(), Fault> {
     check_wait("health_check.criteria.timeout_ms", criteria.timeout_ms)
 }
 
-fn check_timeouts(timeouts: &Timeouts) -> Result<(), Fault> {
-    for (field, wait_ms) in [
-        ("connect_ms", timeouts.connect_ms),
-        ("request_head_ms", timeouts.request_head_ms),
-        ("response_ms", timeouts.response_ms),
-        ("keep_alive_ms", timeouts.keep_alive_ms),
-        ("idle_ms", timeouts.idle_ms),
-    ] {
-        check_wait(format!("timeouts.{field}"), wait_ms)?;
+/// What an HTTP check asks with, and which answers it expects.
+fn check_question(check: &HealthCheck) -> Result<(), Fault> {
+    if check.host.as_deref().is_some_and(|host| !is_host(host)) {
+        return fault(
+            "health_check.host",
+            "it is a host name or address with or without a port",
+        );
+    }
+    if check.expected_status.len() > MAX_STATUS_RANGES {
+        let message = format!("there are more than {MAX_STATUS_RANGES} ranges");
+        return fault("health_check.expected_status", message);
+    }
+    for (position, range) in check.expected_status.iter().enumerate() {
+        if range.from < MIN_STATUS || range.to > MAX_STATUS || range.from > range.to {
+            return fault(
+                format!("health_check.expected_status[{position}]"),
+                format!("a range is within {MIN_STATUS} to {MAX_STATUS}, the smaller end first"),
+            );
+        }
+    }
+    let length = check.expected_body.as_ref().map(String::len);
+    if length.is_some_and(|length| !(1..=MAX_EXPECTED_BODY_BYTES).contains(&length)) {
+        return fault(
+            "health_check.expected_body",
+            format!("it has 1 to {MAX_EXPECTED_BODY_BYTES} bytes, or is absent"),
+        );
     }
     Ok(())
 }
@@ -111,70 +160,4 @@ fn check_wait(path: impl Display, wait_ms: u64) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use model::{Criteria, Generation, HealthProtocol, Policy, TrafficType};
-
-    fn sound() -> BalancerConfig {
-        BalancerConfig {
-            generation: Generation(7),
-            instance: "web".to_owned(),
-            traffic: TrafficType::Http,
-            port: 80,
-            backends: vec![BackendConfig {
-                address: Ipv4Addr::new(1, 1, 1, 10),
-                port: 8080,
-                weight: 1,
-                backup: false,
-                max_connections: None,
-            }],
-            health_check: HealthCheck {
-                protocol: HealthProtocol::Http,
-                port: None,
-                request_path: "/".to_owned(),
-                host: None,
-                expected_status: Vec::new(),
-                expected_body: None,
-                criteria: Criteria::default(),
-            },
-            timeouts: Timeouts::default(),
-            policy: Policy::default(),
-        }
-    }
-
-    #[test]
-    fn a_sound_configuration_is_taken() {
-        assert_eq!(validate(&sound()), Ok(()));
-    }
-
-    #[test]
-    fn a_refusal_names_the_generation_and_the_field() {
-        type Spoil = fn(&mut BalancerConfig);
-        let cases: [(&str, Spoil); 10] = [
-            ("port", |c| c.port = 0),
-            ("backends[0].port", |c| c.backends[0].port = 0),
-            ("backends[0].weight", |c| c.backends[0].weight = 257),
-            ("backends[0].address", |c| {
-                c.backends[0].address = Ipv4Addr::UNSPECIFIED;
-            }),
-            ("health_check.port", |c| c.health_check.port = Some(0)),
-            ("health_check.request_path", |c| {
-                c.health_check.request_path = "/a b".to_owned();
-            }),
-            ("health_check.criteria.health_threshold", |c| {
-                c.health_check.criteria.health_threshold = 0;
-            }),
-            ("health_check.criteria.interval_ms", |c| {
-                c.health_check.criteria.interval_ms = 0;
-            }),
-            ("timeouts.connect_ms", |c| c.timeouts.connect_ms = 0),
-            ("timeouts.idle_ms", |c| c.timeouts.idle_ms = u64::MAX),
-        ];
-        for (path, spoil) in cases {
-            let mut config = sound();
-            spoil(&mut config);
-            let refusal = validate(&config).unwrap_err();
-            assert_eq!((refusal.generation, &*refusal.path), (Generation(7), path));
-        }
-    }
-}
+mod tests;
