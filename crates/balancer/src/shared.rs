@@ -7,10 +7,16 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use balancing::RetryBudget;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::control::Level;
+use crate::line::{Grant, Line};
 use crate::snapshot::Snapshot;
 use crate::statistics::ThreadCounters;
+
+/// Lines for the journal that wait for the control thread; more are dropped.
+const NOTES: usize = 256;
 
 /// What the control thread asks of one forwarding thread.
 #[derive(Debug)]
@@ -32,6 +38,7 @@ pub struct ThreadDesk {
     pub last_turn_ms: AtomicU64,
     wake: OwnedFd,
     orders: Mutex<Vec<Order>>,
+    grants: Mutex<Vec<Grant>>,
 }
 
 impl ThreadDesk {
@@ -59,6 +66,17 @@ impl ThreadDesk {
         let _ = rustix::io::read(&self.wake, &mut count);
         std::mem::take(&mut *lock(&self.orders))
     }
+
+    /// Leaves a slot for one of the thread's connections and wakes the thread.
+    pub fn grant(&self, grant: Grant) {
+        lock(&self.grants).push(grant);
+        self.wake();
+    }
+
+    /// Takes the slots that were left.
+    pub fn take_grants(&self) -> Vec<Grant> {
+        std::mem::take(&mut *lock(&self.grants))
+    }
 }
 
 /// What all threads share.
@@ -78,6 +96,13 @@ pub struct Shared {
     pub own_target: String,
     /// Becomes readable for the health checks when there is a new snapshot.
     pub published: OwnedFd,
+    /// Those who wait for a backend.
+    pub line: Line,
+    /// How many retries there may be.
+    pub retries: Mutex<RetryBudget>,
+    /// Held by whoever ejects a backend, so that two do not eject one too many.
+    pub ejecting: Mutex<()>,
+    notes: Mutex<Vec<(Level, String)>>,
 }
 
 impl Shared {
@@ -93,6 +118,7 @@ impl Shared {
                     last_turn_ms: AtomicU64::new(0),
                     wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
                     orders: Mutex::new(Vec::new()),
+                    grants: Mutex::new(Vec::new()),
                 })
             })
             .collect::<std::io::Result<_>>()?;
@@ -105,6 +131,10 @@ impl Shared {
             own_address: Mutex::new(None),
             own_target,
             published: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            line: Line::default(),
+            retries: Mutex::new(RetryBudget::default()),
+            ejecting: Mutex::new(()),
+            notes: Mutex::new(Vec::new()),
         })
     }
 
@@ -138,6 +168,19 @@ impl Shared {
         *lock(&self.snapshot) = snapshot;
         self.announce();
         let _ = rustix::io::write(&self.published, &1u64.to_ne_bytes());
+    }
+
+    /// Leaves a line for the journal, which the control thread writes: writing can wait for whoever reads.
+    pub fn note(&self, level: Level, text: String) {
+        let mut notes = lock(&self.notes);
+        if notes.len() < NOTES {
+            notes.push((level, text));
+        }
+    }
+
+    /// Takes the lines that were left for the journal.
+    pub fn take_notes(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut *lock(&self.notes))
     }
 
     /// Has every forwarding thread look again.

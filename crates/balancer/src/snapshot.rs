@@ -13,6 +13,7 @@ use model::{
 };
 
 use crate::edge::Edge;
+use crate::standing::Standing;
 use crate::statistics::BackendCounters;
 
 /// One configuration as the hot path wants it.
@@ -79,6 +80,8 @@ impl Snapshot {
 pub struct BackendRecord {
     /// Where it is reached.
     pub address: SocketAddrV4,
+    /// What its own traffic says of it.
+    pub standing: Standing,
     health: AtomicU8,
     report: Mutex<CheckReport>,
     threads: Box<[BackendCounters]>,
@@ -97,6 +100,7 @@ impl BackendRecord {
     pub fn new(address: SocketAddrV4, threads: usize, now: Instant) -> Self {
         Self {
             address,
+            standing: Standing::new(threads),
             health: AtomicU8::new(code(BackendHealth::Unknown)),
             report: Mutex::new(CheckReport {
                 health_since: now,
@@ -133,9 +137,9 @@ impl BackendRecord {
         self.lock_report().last = Some((words, now));
     }
 
-    /// The backend's part of a heartbeat.
+    /// The backend's part of a heartbeat; `now_ms` is the process's clock.
     #[must_use]
-    pub fn status(&self, now: Instant) -> BackendStatus {
+    pub fn status(&self, now: Instant, now_ms: u64) -> BackendStatus {
         let report = self.lock_report().clone();
         let age = |since: Instant| {
             u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
@@ -156,6 +160,7 @@ impl BackendRecord {
             requests: sum(|counters| &counters.requests),
             errors: sum(|counters| &counters.errors),
             active: sum(|counters| &counters.active),
+            passive: self.standing.status(now_ms),
         }
     }
 

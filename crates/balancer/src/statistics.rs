@@ -32,6 +32,12 @@ pub struct ThreadCounters {
     pub bytes_in: AtomicU64,
     pub bytes_out: AtomicU64,
     pub slow_clients: AtomicU64,
+    pub retries: AtomicU64,
+    pub retries_denied: AtomicU64,
+    pub queued: AtomicU64,
+    pub queued_ms: AtomicU64,
+    pub queue_timeouts: AtomicU64,
+    pub queue_full: AtomicU64,
 }
 
 impl ThreadCounters {
@@ -46,6 +52,12 @@ impl ThreadCounters {
         sum.bytes_in += read(&self.bytes_in);
         sum.bytes_out += read(&self.bytes_out);
         sum.slow_clients += read(&self.slow_clients);
+        sum.retries += read(&self.retries);
+        sum.retries_denied += read(&self.retries_denied);
+        sum.queued += read(&self.queued);
+        sum.queued_ms += read(&self.queued_ms);
+        sum.queue_timeouts += read(&self.queue_timeouts);
+        sum.queue_full += read(&self.queue_full);
     }
 }
 

@@ -191,6 +191,7 @@ pub struct Refusal {
 
 /// Totals since the balancer process began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// HTTP requests, or TCP sessions, that were begun.
     pub requests: u64,
@@ -209,6 +210,21 @@ pub struct Counters {
     /// Clients that were cut off because they sent, or took in, too slowly.
     #[serde(default)]
     pub slow_clients: u64,
+    /// Requests that were sent once more after they may have reached a backend, or after a connection to
+    /// one did not come about in time.
+    pub retries: u64,
+    /// Those that were not, since there had been too many ([`crate::Retry::budget_percent`]).
+    pub retries_denied: u64,
+    /// Requests or sessions that waited for a backend whose connections were all in use.
+    pub queued: u64,
+    /// Milliseconds that they waited, in all.
+    pub queued_ms: u64,
+    /// Those of them whose time was over.
+    pub queue_timeouts: u64,
+    /// Requests or sessions that were refused since too many waited.
+    pub queue_full: u64,
+    /// Those that wait now.
+    pub waiting: u64,
 }
 
 /// What a balancer knows of one backend.
@@ -232,6 +248,36 @@ pub struct BackendStatus {
     pub errors: u64,
     /// Those under way.
     pub active: u64,
+    /// What its own traffic says of it, apart from the checks.
+    #[serde(default)]
+    pub passive: PassiveStatus,
+}
+
+/// What its own traffic says of one backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PassiveStatus {
+    /// Milliseconds for which it is still left alone ([`crate::OutlierEjection`]); absent when it is not.
+    pub ejected_ms: Option<u64>,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// Where its circuit breaker stands.
+    pub circuit: CircuitState,
+    /// How often its circuit has opened.
+    pub circuit_opens: u64,
+}
+
+/// Where a circuit breaker stands ([`crate::CircuitBreaker`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CircuitState {
+    /// Requests are tried.
+    #[default]
+    Closed,
+    /// None is.
+    Open,
+    /// One at a time is.
+    HalfOpen,
 }
 
 /// A verdict over a backend.

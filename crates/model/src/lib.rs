@@ -22,8 +22,9 @@ mod report;
 pub use addresses::{Mac, MacError};
 pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use channel::{
-    BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, Counters,
-    GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, Refusal, Timeouts,
+    BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, CircuitState,
+    Counters, GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, PassiveStatus, Refusal,
+    Timeouts,
 };
 pub use effect::{Effect, vm_key};
 pub use health_check::{

@@ -128,6 +128,9 @@ impl Agent {
                 self.speak_soon();
             }
             self.speak(now);
+            for (level, text) in self.shared.take_notes() {
+                self.journal.write(level, text);
+            }
             self.send_journal();
         }
         Ok(())
@@ -317,10 +320,12 @@ impl Agent {
         for desk in &self.shared.threads {
             desk.counters.add_to(&mut counters);
         }
+        counters.waiting = self.shared.line.len() as u64;
         let snapshot = self.shared.snapshot();
+        let now_ms = self.shared.now_ms();
         Heartbeat {
             sequence: self.sequence,
-            uptime_ms: self.shared.now_ms(),
+            uptime_ms: now_ms,
             generation: snapshot.generation,
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
@@ -328,7 +333,7 @@ impl Agent {
             backends: snapshot
                 .targets
                 .iter()
-                .map(|target| target.record.status(now))
+                .map(|target| target.record.status(now, now_ms))
                 .collect(),
         }
     }

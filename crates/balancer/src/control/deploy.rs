@@ -234,6 +234,7 @@ impl Deployment {
                 max_connections: backend.max_connections,
             })
             .collect();
+        self.forget_standings(config);
         // Records that nobody holds any more are of backends whose last exchange has ended.
         self.records.retain(|_, record| record.strong_count() > 0);
         Snapshot {
@@ -245,6 +246,19 @@ impl Deployment {
             health_check: config.health_check.clone(),
             policy: config.policy.clone(),
             edge: Edge::new(&config.policy),
+        }
+    }
+
+    /// What is no longer asked for does not go on.
+    fn forget_standings(&self, config: &BalancerConfig) {
+        let now_ms = self.shared.now_ms();
+        for record in self.records.values().filter_map(Weak::upgrade) {
+            if config.policy.outlier_ejection.is_none() {
+                record.standing.pardon();
+            }
+            if config.policy.circuit_breaker.is_none() {
+                record.standing.close_circuit(now_ms);
+            }
         }
     }
 

@@ -164,6 +164,7 @@ impl Worker {
                 address,
                 own,
                 timer: Timer::default(),
+                at_the_latest: u64::MAX,
             },
             session: Session::Http(HttpSession::default()),
             unwatched: false,

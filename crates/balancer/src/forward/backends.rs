@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use balancing::{Candidate, Random, SmoothRoundRobin, eligible};
+use balancing::{Candidate, Random, SmoothRoundRobin};
 
+use super::gate::{Gate, Gates};
 use super::slots::Key;
 use crate::snapshot::{BackendRecord, Snapshot};
 use crate::statistics::{BackendCounters, add, subtract};
@@ -16,7 +17,7 @@ pub const IDLE_CONNECTIONS: usize = 512;
 
 /// A backend's place in a thread's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u32);
+pub struct Place(pub(super) u32);
 
 /// What a pick goes by, beside the backends themselves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,26 +34,28 @@ pub struct Ask<'a> {
     pub now_us: u64,
 }
 
-struct Held {
-    record: Arc<BackendRecord>,
+pub(super) struct Held {
+    pub(super) record: Arc<BackendRecord>,
     idle: Vec<Key>,
-    configured: bool,
-    active: u32,
+    pub(super) configured: bool,
+    pub(super) active: u32,
+    pub(super) gate: Gate,
 }
 
 impl Held {
     /// Whether it may take one more request or session. Asked of few backends at each pick, so it has to
     /// be cheap; what lasts for longer than a moment belongs in [`Backends::renew`].
     fn may_take(&self) -> bool {
-        self.configured
+        self.configured && (self.gate.is_open() || self.gate.lets_in(&self.record.standing))
     }
 }
 
 /// One thread's view of the backends.
 pub struct Backends {
     thread: usize,
-    held: Vec<Option<Held>>,
-    eligible: Vec<Place>,
+    pub(super) held: Vec<Option<Held>>,
+    pub(super) eligible: Vec<Place>,
+    pub(super) gates: Gates,
     picker: SmoothRoundRobin,
     random: Random,
 }
@@ -65,14 +68,16 @@ impl Backends {
             thread,
             held: Vec::new(),
             eligible: Vec::new(),
+            gates: Gates::default(),
             picker: SmoothRoundRobin::new(&[], 0),
             random: Random::new(seed),
         }
     }
 
     /// Takes a snapshot, or the same one with changed verdicts, in. Returns the idle connections to
-    /// backends that are no longer configured, which are the caller's to close.
-    pub fn renew(&mut self, snapshot: &Snapshot) -> Vec<Key> {
+    /// backends that are no longer configured, which are the caller's to close. `now` is in milliseconds of
+    /// the process's clock.
+    pub fn renew(&mut self, snapshot: &Snapshot, now: u64) -> Vec<Key> {
         for held in self.held.iter_mut().flatten() {
             held.configured = false;
         }
@@ -89,7 +94,7 @@ impl Backends {
                 health: target.record.health(),
             })
             .collect();
-        let chosen = eligible(&candidates);
+        let chosen = self.choose_eligible(snapshot, &candidates, now);
         let weights: Vec<_> = chosen
             .iter()
             .filter_map(|&position| candidates.get(position))
@@ -100,6 +105,7 @@ impl Backends {
             .filter_map(|&position| places.get(position).copied())
             .collect();
         self.picker = SmoothRoundRobin::new(&weights, self.random.next_u64());
+        self.renew_gates(snapshot, &places, now);
         self.drop_unconfigured()
     }
 
@@ -116,6 +122,7 @@ impl Backends {
                 idle: Vec::new(),
                 configured: true,
                 active: 0,
+                gate: Gate::default(),
             });
             held.configured = true;
         }
@@ -157,11 +164,11 @@ impl Backends {
         eligible.get(position).copied()
     }
 
-    fn held(&self, place: Place) -> Option<&Held> {
+    pub(super) fn held(&self, place: Place) -> Option<&Held> {
         self.held.get(place.0 as usize)?.as_ref()
     }
 
-    fn held_mut(&mut self, place: Place) -> Option<&mut Held> {
+    pub(super) fn held_mut(&mut self, place: Place) -> Option<&mut Held> {
         self.held.get_mut(place.0 as usize)?.as_mut()
     }
 

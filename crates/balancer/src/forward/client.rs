@@ -8,6 +8,7 @@ use super::http::HttpSession;
 use super::peer::{Peer, Step};
 use super::tcp::TcpSession;
 use super::wire::Received;
+use crate::line::Grant;
 use crate::statistics::subtract;
 
 /// Steps that one connection may take before the others have their turn.
@@ -74,6 +75,38 @@ impl Client {
         self.conclude(step, context)
     }
 
+    /// A slot of a backend was granted, for which it waited.
+    pub fn take_grant(
+        &mut self,
+        grant: &Grant,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Fate {
+        let step = match &mut self.session {
+            Session::Http(session) => session.take_grant(grant, &mut self.peer, context, scratch),
+            Session::Tcp(session) => session.take_grant(grant, &mut self.peer, context),
+        };
+        self.conclude(step, context)
+    }
+
+    /// Backends have come or gone while it waited for one.
+    pub fn reconsider(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
+        let step = match &mut self.session {
+            Session::Http(session) => session.reconsider(&mut self.peer, context, scratch),
+            Session::Tcp(session) => session.reconsider(&mut self.peer, context),
+        };
+        self.conclude(step, context)
+    }
+
+    /// Its backend was taken out, and the time for what was under way is over.
+    pub fn cut_off_drained(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
+        let step = match &mut self.session {
+            Session::Http(session) => session.cut_off_drained(&mut self.peer, context, scratch),
+            Session::Tcp(session) => session.cut_off_drained(&mut self.peer, context),
+        };
+        self.conclude(step, context)
+    }
+
     /// What one step means for the connection.
     pub fn conclude(&mut self, step: Step, context: &mut Context) -> Fate {
         match step {
@@ -120,6 +153,7 @@ impl Client {
         let Some(tunnel) = session.take_tunnel(context) else {
             return Fate::Ended;
         };
+        self.peer.at_the_latest = u64::MAX;
         self.session = Session::Tcp(Box::new(tunnel));
         Fate::Ready
     }
@@ -148,12 +182,14 @@ impl HttpSession {
     /// The connections of an exchange that became a tunnel, with what is on its way each way.
     fn take_tunnel(&mut self, context: &mut Context) -> Option<TcpSession> {
         let mut flight = self.flight.take()?;
-        let (upstream, place) = (flight.upstream.take()?, flight.place.take()?);
+        let (upstream, stay) = (flight.upstream.take()?, flight.stay.take()?);
         flight.request.clear(&mut context.buffers);
         let held = std::mem::take(&mut self.held);
         let to_backend = Outbox::new(held, &mut context.buffers);
         let to_client = std::mem::take(&mut self.outbox);
         context.flights.land(flight);
-        Some(TcpSession::adopt(upstream, place, to_backend, to_client))
+        Some(TcpSession::adopt(
+            upstream, stay, to_backend, to_client, context,
+        ))
     }
 }

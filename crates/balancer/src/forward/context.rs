@@ -1,8 +1,10 @@
 //! What every connection of one thread works with.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use balancing::Turn;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -95,6 +97,12 @@ pub struct Context {
     pub buffers: Buffers,
     /// Memory of exchanges that have ended.
     pub flights: FlightStore,
+    /// This thread's connections that stand in the line.
+    pub waiters: BTreeMap<Turn, Key>,
+    /// Requests of this thread that the retries' budget was told of.
+    pub told_requests: u64,
+    /// The second in which it was told.
+    pub told_second: u64,
     /// Whether no further request is wanted.
     pub leaving: bool,
     epoll: OwnedFd,
@@ -116,6 +124,9 @@ impl Context {
             backends: Backends::new(thread, seed),
             buffers: Buffers::default(),
             flights: FlightStore::default(),
+            waiters: BTreeMap::new(),
+            told_requests: 0,
+            told_second: 0,
             leaving: false,
             epoll,
             shared,

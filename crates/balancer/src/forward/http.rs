@@ -18,9 +18,10 @@
 //! request comes, and cannot be told from that of a client that closed. One that has gone shows as a reset,
 //! and the exchange is given up, the backend's connection with it.
 
-use super::backends::Place;
+use super::admission::{Outcome, Stay};
 use super::buffers::Outbox;
 use super::context::{Context, Scratch};
+use super::dial::Dial;
 use super::http_request::is_blank;
 use super::peer::{Peer, Step};
 use super::slots::Key;
@@ -31,8 +32,6 @@ use crate::http::pace::Pace;
 use crate::http::reply::{Reason, Recipient, write_reply};
 use crate::statistics::add;
 
-/// Backends, or connections to one, that are tried for one request.
-pub const ATTEMPTS: usize = 3;
 /// Milliseconds for a client to take an answer in before its connection is closed under unread bytes.
 const LINGER_MS: u64 = 2_000;
 
@@ -59,15 +58,10 @@ pub struct Flight {
     /// The beginning of an answer's head.
     pub(super) answer: Vec<u8>,
     pub(super) upstream: Option<Key>,
-    pub(super) place: Option<Place>,
-    /// Hash of what the algorithm hashes of this request.
-    pub(super) key: u64,
-    pub(super) tried: Vec<Place>,
-    pub(super) attempts: usize,
-    /// A kept connection failed, so a new one is made.
-    pub(super) fresh: bool,
-    /// What the client is told when nobody is left to try.
-    pub(super) failure: Reason,
+    /// The backend that it is at.
+    pub(super) stay: Option<Stay>,
+    /// The search for one.
+    pub(super) dial: Dial,
 }
 
 impl Flight {
@@ -134,10 +128,11 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
-        if self.keeps_pace(peer, context) {
+        let in_time = context.now < peer.at_the_latest;
+        if in_time && self.keeps_pace(peer, context) {
             return Step::Blocked;
         }
-        if self.awaits_client(context) {
+        if in_time && self.awaits_client(context) {
             add(&context.counters().slow_clients, 1);
         }
         match self.phase {
@@ -171,6 +166,7 @@ impl HttpSession {
             }
         }
         self.outbox.clear(&mut context.buffers);
+        peer.at_the_latest = u64::MAX;
         match closing {
             Closing::Stays => {
                 self.phase = Phase::Reading;
@@ -227,7 +223,7 @@ impl HttpSession {
     ) -> Step {
         if !self.outbox.is_empty() {
             // An interim answer is half-way out: nothing else can begin here.
-            return self.reset(context);
+            return self.reset(Outcome::of(reason), context);
         }
         let recipient = self
             .flight
@@ -243,8 +239,8 @@ impl HttpSession {
             Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
             _ => add(&counters.errors, 1),
         }
-        let failed = !matches!(reason, Reason::Rejected(_) | Reason::RequestTimeout);
-        self.give_up(failed, context);
+        self.give_up(Outcome::of(reason), context);
+        peer.at_the_latest = u64::MAX;
         scratch.out.clear();
         write_reply(reason, recipient, &mut scratch.out);
         self.outbox
@@ -255,27 +251,28 @@ impl HttpSession {
     }
 
     /// Ends the exchange under way, if there is one, and closes its backend's connection.
-    pub(super) fn give_up(&mut self, failed: bool, context: &mut Context) {
+    pub(super) fn give_up(&mut self, outcome: Outcome, context: &mut Context) {
         if let Some(mut flight) = self.flight.take() {
+            flight.dial.leave_line(context);
             if let Some(upstream) = flight.upstream.take() {
                 context.upstreams.remove(upstream);
             }
-            land(flight, failed, context);
+            land(flight, outcome, context);
         }
     }
 
     /// Gives all memory back, at the connection's end.
     pub fn end(&mut self, context: &mut Context) {
-        self.give_up(false, context);
+        self.give_up(Outcome::Untold, context);
         self.outbox.clear(&mut context.buffers);
         context.buffers.give(std::mem::take(&mut self.held));
     }
 }
 
 /// The exchange has left its backend: counts it, and keeps its memory.
-pub(super) fn land(mut flight: Box<Flight>, failed: bool, context: &mut Context) {
-    if let Some(place) = flight.place.take() {
-        context.backends.end(place, failed);
+pub(super) fn land(mut flight: Box<Flight>, outcome: Outcome, context: &mut Context) {
+    if let Some(stay) = flight.stay.take() {
+        context.leave(stay, outcome);
     }
     flight.request.clear(&mut context.buffers);
     context.buffers.give(std::mem::take(&mut flight.answer));

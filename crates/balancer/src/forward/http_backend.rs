@@ -1,12 +1,14 @@
-//! Which connection carries an exchange: choosing, connecting, and trying again.
+//! Which connection carries an exchange. [`Dial`](super::dial::Dial) finds it; here it is put to use, and
+//! what failed is told the client or tried again.
 
-use rustix::io::Errno;
-
-use super::backends::Ask;
+use super::admission::Outcome;
 use super::context::{Context, Scratch};
-use super::http::{ATTEMPTS, Flight, HttpSession};
+use super::dial::{Dialed, Kept, Stage, reason_of};
+use super::http::{Flight, HttpSession};
 use super::peer::{Peer, Step};
+use super::wire::Received;
 use crate::http::reply::Reason;
+use crate::line::Grant;
 
 impl HttpSession {
     /// Gives the exchange to the next backend that it has not tried, or tells the client why there is
@@ -20,37 +22,83 @@ impl HttpSession {
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
-        while flight.attempts < ATTEMPTS {
-            let ask = Ask {
-                key: flight.key,
-                tried: &flight.tried,
-                now_us: context.now_us,
-            };
-            let Some(place) = context.backends.pick(ask) else {
-                break;
-            };
-            flight.attempts += 1;
-            flight.place = Some(place);
-            context.backends.begin(place);
-            if !flight.fresh {
-                let careful = !flight.exchange.is_idempotent();
-                flight.upstream = context.take_idle_upstream(place, peer.key, careful);
-            }
-            if flight.upstream.is_some() {
-                peer.expect_within(context.snapshot.timeouts.idle_ms, context);
-                return Step::Again;
-            }
-            match context.connect_upstream(place, peer.key) {
-                Ok(upstream) => {
-                    flight.upstream = Some(upstream);
-                    peer.expect_within(context.snapshot.timeouts.connect_ms, context);
-                    return Step::Blocked;
-                }
-                Err(error) => leave_backend(flight, reason_of(error), true, context),
-            }
+        let dialed = flight.dial.next(kept(flight), peer, context);
+        self.take_dialed(dialed, peer, context, scratch)
+    }
+
+    fn take_dialed(
+        &mut self,
+        dialed: Dialed,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        let (stay, upstream, step) = match dialed {
+            Dialed::Lent(stay, upstream) => (stay, upstream, Step::Again),
+            Dialed::Begun(stay, upstream) => (stay, upstream, Step::Blocked),
+            Dialed::Waits => return Step::Blocked,
+            Dialed::Failed(reason) => return self.reply(reason, peer, context, scratch),
+        };
+        flight.stay = Some(stay);
+        flight.upstream = Some(upstream);
+        step
+    }
+
+    /// Whether the exchange waits for a backend, in the line or for a moment.
+    pub(super) fn waits_for_backend(&self) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.dial.stage != Stage::AtBackend)
+    }
+
+    /// The exchange waits for a backend. A client that ends its half while it waits is taken to have gone:
+    /// what nobody waits for any more must not take the place of what somebody does.
+    pub(super) fn wait_for_backend(&self, peer: &Peer) -> Step {
+        let has_ended = peer.wire.hung_up
+            && self.held.is_empty()
+            && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_));
+        if has_ended {
+            Step::Close
+        } else {
+            Step::Blocked
         }
-        let failure = flight.failure;
-        self.reply(failure, peer, context, scratch)
+    }
+
+    /// A slot was granted to this client.
+    pub fn take_grant(
+        &mut self,
+        grant: &Grant,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            context.return_grant(&grant.record);
+            return Step::Blocked;
+        };
+        let kept = kept(flight);
+        match flight.dial.take_grant(grant, kept, peer, context) {
+            Some(dialed) => self.take_dialed(dialed, peer, context, scratch),
+            None => Step::Blocked,
+        }
+    }
+
+    /// Backends have come or gone: waits no longer if that is not right any more.
+    pub fn reconsider(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let flight = self.flight.as_mut();
+        if flight.is_some_and(|flight| flight.dial.gives_up_waiting(context)) {
+            self.dial(peer, context, scratch)
+        } else {
+            Step::Blocked
+        }
     }
 
     /// A connection is being made: looks whether it came about.
@@ -75,14 +123,33 @@ impl HttpSession {
         match upstream.wire.outcome() {
             Ok(()) => {
                 upstream.connecting = false;
+                flight.dial.connected();
                 peer.expect_within(context.snapshot.timeouts.idle_ms, context);
                 Step::Again
             }
-            Err(error) => {
-                leave_backend(flight, reason_of(error), true, context);
-                self.dial(peer, context, scratch)
-            }
+            Err(error) => self.leave_and_go_on(reason_of(error), peer, context, scratch),
         }
+    }
+
+    /// The backend failed before it saw anything, or what it saw may be repeated.
+    fn leave_and_go_on(
+        &mut self,
+        reason: Reason,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        let stay = flight.stay;
+        leave_backend(flight, Outcome::of(reason), context);
+        if !stay.is_some_and(|stay| flight.dial.may_go_on(stay, reason, context)) {
+            return self.reply(reason, peer, context, scratch);
+        }
+        flight.request.rewind();
+        flight.refused = false;
+        self.dial(peer, context, scratch)
     }
 
     /// The backend's connection ended without a byte of an answer.
@@ -98,15 +165,18 @@ impl HttpSession {
         let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
         let was_kept = upstream.is_some_and(|upstream| upstream.reused);
         let may_repeat = flight.exchange.may_repeat(flight.sent());
-        leave_backend(flight, Reason::BackendClosed, !was_kept, context);
+        if may_repeat && !was_kept {
+            return self.leave_and_go_on(Reason::BackendClosed, peer, context, scratch);
+        }
+        if was_kept {
+            // The backend had only grown tired of waiting, which is no failure.
+            leave_backend(flight, Outcome::Untold, context);
+        }
         if !may_repeat {
             return self.reply(Reason::BackendClosed, peer, context, scratch);
         }
-        if was_kept {
-            // The backend had only grown tired of waiting: it is asked again, over a new connection.
-            flight.tried.pop();
-            flight.fresh = true;
-        }
+        // It is asked again, over a new connection.
+        flight.dial.go_fresh();
         flight.request.rewind();
         flight.refused = false;
         self.dial(peer, context, scratch)
@@ -119,13 +189,23 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
+        if context.now >= peer.at_the_latest {
+            return self.time_out_whole(peer, context, scratch);
+        }
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
+        match flight.dial.stage {
+            Stage::AtBackend => {}
+            Stage::Pausing => return self.dial(peer, context, scratch),
+            Stage::InLine(..) => {
+                let reason = flight.dial.time_out_line(context);
+                return self.reply(reason, peer, context, scratch);
+            }
+        }
         let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
         if upstream.is_some_and(|upstream| upstream.connecting) {
-            leave_backend(flight, Reason::ConnectTimeout, true, context);
-            return self.dial(peer, context, scratch);
+            return self.leave_and_go_on(Reason::ConnectTimeout, peer, context, scratch);
         }
         if flight.passed {
             return Step::Reset;
@@ -138,24 +218,56 @@ impl HttpSession {
         };
         self.reply(reason, peer, context, scratch)
     }
+
+    /// The request has taken too long in all.
+    fn time_out_whole(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        match &self.flight {
+            Some(flight) if !flight.passed => {
+                self.reply(Reason::TotalTimeout, peer, context, scratch)
+            }
+            _ => Step::Reset,
+        }
+    }
+
+    /// The backend was taken out, and the time for what it had under way is over.
+    pub fn cut_off_drained(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        match &self.flight {
+            Some(flight) if flight.passed => Step::Reset,
+            Some(flight) if flight.exchange.may_repeat(flight.sent()) => {
+                self.leave_and_go_on(Reason::Drained, peer, context, scratch)
+            }
+            Some(_) => self.reply(Reason::Drained, peer, context, scratch),
+            None => Step::Blocked,
+        }
+    }
 }
 
-/// The exchange leaves its backend: the connection is closed, and the backend is not tried again.
-fn leave_backend(flight: &mut Flight, failure: Reason, failed: bool, context: &mut Context) {
+/// Whether a kept connection will do: one may have been closed unseen, which what cannot be sent twice must
+/// not meet.
+fn kept(flight: &Flight) -> Kept {
+    if flight.exchange.is_idempotent() {
+        Kept::Yes
+    } else {
+        Kept::Careful
+    }
+}
+
+/// The exchange leaves its backend, and the connection is closed.
+fn leave_backend(flight: &mut Flight, outcome: Outcome, context: &mut Context) {
     if let Some(upstream) = flight.upstream.take() {
         context.upstreams.remove(upstream);
     }
-    if let Some(place) = flight.place.take() {
-        context.backends.end(place, failed);
-        flight.tried.push(place);
-    }
-    flight.failure = failure;
-}
-
-fn reason_of(error: Errno) -> Reason {
-    match error {
-        Errno::CONNREFUSED => Reason::ConnectRefused,
-        Errno::TIMEDOUT => Reason::ConnectTimeout,
-        _ => Reason::ConnectFailed,
+    if let Some(stay) = flight.stay.take() {
+        context.leave(stay, outcome);
     }
 }

@@ -4,6 +4,7 @@
 //! is held. This is where splice(2) belongs for bodies whose length is known to be large: in place of
 //! the read in [`HttpSession::read_answer`], once the head has gone.
 
+use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession, Phase, land};
 use super::peer::{Peer, Step};
@@ -22,6 +23,9 @@ impl HttpSession {
     ) -> Step {
         if peer.wire.broken {
             return Step::Close;
+        }
+        if self.waits_for_backend() {
+            return self.wait_for_backend(peer);
         }
         let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
         let Some(upstream) = upstream.and_then(|key| context.upstreams.get(key)) else {
@@ -182,7 +186,8 @@ impl HttpSession {
             // More of it may be on its way, and must not turn the close into a reset.
             peer.wire.readable = true;
         }
-        land(flight, false, context);
+        let outcome = Outcome::Answered(flight.exchange.status());
+        land(flight, outcome, context);
         self.phase = Phase::Answering(closing);
         peer.expect_within(context.snapshot.timeouts.idle_ms, context);
         Step::Again
@@ -200,7 +205,7 @@ impl HttpSession {
             Some(flight) if !flight.passed => {
                 self.reply(Reason::MalformedResponse, peer, context, scratch)
             }
-            _ => self.reset(context),
+            _ => self.reset(Outcome::Failed(Reason::MalformedResponse), context),
         }
     }
 
@@ -210,13 +215,13 @@ impl HttpSession {
             Some(flight) if !flight.passed => {
                 self.reply(Reason::BackendClosed, peer, context, scratch)
             }
-            _ => self.reset(context),
+            _ => self.reset(Outcome::Failed(Reason::BackendClosed), context),
         }
     }
 
     /// The client has part of an answer that will never be whole.
-    pub(super) fn reset(&mut self, context: &mut Context) -> Step {
-        self.give_up(true, context);
+    pub(super) fn reset(&mut self, outcome: Outcome, context: &mut Context) -> Step {
+        self.give_up(outcome, context);
         Step::Reset
     }
 }

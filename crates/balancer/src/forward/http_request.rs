@@ -2,6 +2,7 @@
 
 use super::buffers::Outbox;
 use super::context::{Context, Scratch};
+use super::dial::Dial;
 use super::http::{Flight, HttpSession, Phase};
 use super::peer::{Peer, Step};
 use super::wire::Received;
@@ -156,15 +157,14 @@ impl HttpSession {
             passed: false,
             answer: Vec::new(),
             upstream: None,
-            place: None,
-            key: 0,
-            tried: Vec::new(),
-            attempts: 0,
-            fresh: false,
-            failure: Reason::NoHealthyBackend,
+            stay: None,
+            dial: Dial::new(0),
         };
         self.flight = Some(context.flights.launch(flight));
         self.phase = Phase::Exchanging;
+        if let Some(total_ms) = context.snapshot.timeouts.total_ms {
+            peer.at_the_latest = context.now.saturating_add(total_ms);
+        }
         self.dial(peer, context, scratch)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! As long as nothing but the first piece was sent it is held, so that it can be sent again.
 
+use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession};
 use super::http_request::HEAD_READ_BYTES;
@@ -56,7 +57,7 @@ impl HttpSession {
         let input = input.get_mut(..count).unwrap_or_default();
         let body = match flight.exchange.take_request(input) {
             Ok(body) => body,
-            Err(_) if flight.passed => return self.reset(context),
+            Err(_) if flight.passed => return self.reset(Outcome::Untold, context),
             Err(malformed) => {
                 peer.wire.readable = true;
                 return self.reply(Reason::Rejected(malformed), peer, context, scratch);

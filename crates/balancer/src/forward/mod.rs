@@ -14,10 +14,14 @@
 //! snapshot, its counters, and orders about listening.
 
 mod accept;
+mod admission;
 mod backends;
 mod buffers;
 mod client;
 mod context;
+mod dial;
+mod drain;
+mod gate;
 mod http;
 mod http_backend;
 mod http_pace;

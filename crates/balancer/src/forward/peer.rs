@@ -22,6 +22,8 @@ pub struct Peer {
     pub own: bool,
     /// When whatever is waited for takes too long.
     pub timer: Timer,
+    /// The time in milliseconds that no deadline goes beyond: the bound on a whole request.
+    pub at_the_latest: u64,
 }
 
 impl Peer {
@@ -53,9 +55,10 @@ impl Peer {
         Ok(sent)
     }
 
-    /// Moves the deadline to so many milliseconds from now.
+    /// Moves the deadline to so many milliseconds from now, or to the bound on the whole request where that
+    /// is earlier.
     pub fn expect_within(&mut self, wait_ms: u64, context: &mut Context) {
-        let deadline = context.now.saturating_add(wait_ms);
+        let deadline = context.now.saturating_add(wait_ms).min(self.at_the_latest);
         let token = self.key.pack(tag::CLIENT);
         self.timer.set(deadline, &mut context.wheel, token);
     }

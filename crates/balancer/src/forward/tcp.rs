@@ -6,22 +6,23 @@
 
 use rustix::io::Errno;
 
-use super::backends::{Ask, Place};
+use super::admission::{Outcome, Stay};
 use super::buffers::Outbox;
 use super::context::{Context, Scratch, Upstream};
-use super::http::ATTEMPTS;
+use super::dial::{Dial, Dialed, Kept, Stage, reason_of};
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wire::Received;
+use crate::http::reply::Reason;
+use crate::line::Grant;
 use crate::statistics::add;
 use crate::tcp::{Act, Direction};
 
 /// A client's connection whose bytes pass through unread.
 pub struct TcpSession {
     upstream: Option<Key>,
-    place: Option<Place>,
-    tried: Vec<Place>,
-    attempts: usize,
+    stay: Option<Stay>,
+    dial: Dial,
     to_backend: Outbox,
     to_client: Outbox,
     up: Direction,
@@ -34,9 +35,8 @@ impl TcpSession {
         add(&context.counters().requests, 1);
         let mut session = Self {
             upstream: None,
-            place: None,
-            tried: Vec::new(),
-            attempts: 0,
+            stay: None,
+            dial: Dial::new(0),
             to_backend: Outbox::default(),
             to_client: Outbox::default(),
             up: Direction::default(),
@@ -46,14 +46,21 @@ impl TcpSession {
         (session, step)
     }
 
-    /// Goes on with connections that an exchange made; the outboxes hold what is on its way.
+    /// Goes on with connections that an exchange made; the outboxes hold what is on its way. The backend did
+    /// what was asked of it.
     #[must_use]
-    pub fn adopt(upstream: Key, place: Place, to_backend: Outbox, to_client: Outbox) -> Self {
+    pub fn adopt(
+        upstream: Key,
+        stay: Stay,
+        to_backend: Outbox,
+        to_client: Outbox,
+        context: &mut Context,
+    ) -> Self {
+        context.note_outcome(stay, Outcome::Answered(101));
         Self {
             upstream: Some(upstream),
-            place: Some(place),
-            tried: Vec::new(),
-            attempts: ATTEMPTS,
+            stay: Some(settled(stay)),
+            dial: Dial::new(0),
             up: Direction::new(!to_backend.is_empty()),
             down: Direction::new(!to_client.is_empty()),
             to_backend,
@@ -62,33 +69,56 @@ impl TcpSession {
     }
 
     fn dial(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
-        while self.attempts < ATTEMPTS {
-            let ask = Ask {
-                key: 0,
-                tried: &self.tried,
-                now_us: context.now_us,
-            };
-            let Some(place) = context.backends.pick(ask) else {
-                break;
-            };
-            self.attempts += 1;
-            self.place = Some(place);
-            context.backends.begin(place);
-            match context.connect_upstream(place, peer.key) {
-                Ok(upstream) => {
-                    self.upstream = Some(upstream);
-                    peer.expect_within(context.snapshot.timeouts.connect_ms, context);
-                    return Step::Blocked;
-                }
-                Err(_) => self.leave_backend(true, context),
+        let dialed = self.dial.next(Kept::No, peer, context);
+        self.take_dialed(dialed, context)
+    }
+
+    fn take_dialed(&mut self, dialed: Dialed, context: &mut Context) -> Step {
+        match dialed {
+            Dialed::Lent(stay, upstream) | Dialed::Begun(stay, upstream) => {
+                self.stay = Some(stay);
+                self.upstream = Some(upstream);
+                Step::Blocked
             }
+            Dialed::Waits => Step::Blocked,
+            Dialed::Failed(_) => fail(context),
         }
-        add(&context.counters().errors, 1);
+    }
+
+    /// A slot was granted to this client.
+    pub fn take_grant(&mut self, grant: &Grant, peer: &mut Peer, context: &mut Context) -> Step {
+        match self.dial.take_grant(grant, Kept::No, peer, context) {
+            Some(dialed) => self.take_dialed(dialed, context),
+            None => Step::Blocked,
+        }
+    }
+
+    /// Backends have come or gone: waits no longer if that is not right any more.
+    pub fn reconsider(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
+        if self.dial.gives_up_waiting(context) {
+            self.dial(peer, context)
+        } else {
+            Step::Blocked
+        }
+    }
+
+    /// The backend was taken out, and the time for what it had under way is over.
+    pub fn cut_off_drained(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
+        let upstream = self.upstream.and_then(|key| context.upstreams.get(key));
+        if upstream.is_some_and(|upstream| upstream.connecting) {
+            return self.leave_and_go_on(Reason::Drained, peer, context);
+        }
+        if let Some(upstream) = upstream {
+            upstream.wire.reset_on_close();
+        }
         Step::Reset
     }
 
     /// Does the next thing that can be done.
     pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
+        if self.dial.stage != Stage::AtBackend {
+            return wait_for_backend(peer);
+        }
         let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get(key)) else {
             return Step::Reset;
         };
@@ -126,12 +156,16 @@ impl TcpSession {
         if !upstream.wire.writable {
             return Step::Blocked;
         }
-        if upstream.wire.outcome().is_err() {
-            self.leave_backend(true, context);
-            return self.dial(peer, context);
+        if let Err(error) = upstream.wire.outcome() {
+            return self.leave_and_go_on(reason_of(error), peer, context);
         }
         upstream.connecting = false;
         upstream.wire.readable = true;
+        self.dial.connected();
+        if let Some(stay) = &mut self.stay {
+            context.note_outcome(*stay, Outcome::Connected);
+            *stay = settled(*stay);
+        }
         peer.expect_within(context.snapshot.timeouts.idle_ms, context);
         Step::Again
     }
@@ -222,30 +256,74 @@ impl TcpSession {
 
     /// The deadline has passed: for a connection, the next backend is tried.
     pub fn time_out(&mut self, peer: &mut Peer, context: &mut Context) -> Step {
+        match self.dial.stage {
+            Stage::AtBackend => {}
+            Stage::Pausing => return self.dial(peer, context),
+            Stage::InLine(..) => {
+                self.dial.time_out_line(context);
+                return fail(context);
+            }
+        }
         let upstream = self.upstream.and_then(|key| context.upstreams.get(key));
         if upstream.is_some_and(|upstream| upstream.connecting) {
-            self.leave_backend(true, context);
-            self.dial(peer, context)
+            self.leave_and_go_on(Reason::ConnectTimeout, peer, context)
         } else {
             Step::Reset
         }
     }
 
-    fn leave_backend(&mut self, failed: bool, context: &mut Context) {
+    /// The connection did not come about: goes to the next backend.
+    fn leave_and_go_on(&mut self, reason: Reason, peer: &mut Peer, context: &mut Context) -> Step {
+        let stay = self.stay;
+        self.leave_backend(Outcome::of(reason), context);
+        if stay.is_some_and(|stay| self.dial.may_go_on(stay, reason, context)) {
+            self.dial(peer, context)
+        } else {
+            fail(context)
+        }
+    }
+
+    fn leave_backend(&mut self, outcome: Outcome, context: &mut Context) {
         if let Some(upstream) = self.upstream.take() {
             context.upstreams.remove(upstream);
         }
-        if let Some(place) = self.place.take() {
-            context.backends.end(place, failed);
-            self.tried.push(place);
+        if let Some(stay) = self.stay.take() {
+            context.leave(stay, outcome);
         }
     }
 
     /// Gives all memory back, at the connection's end.
     pub fn end(&mut self, context: &mut Context) {
-        self.leave_backend(false, context);
+        self.dial.leave_line(context);
+        self.leave_backend(Outcome::Untold, context);
         self.to_backend.clear(&mut context.buffers);
         self.to_client.clear(&mut context.buffers);
+    }
+}
+
+/// No backend takes the session.
+fn fail(context: &Context) -> Step {
+    add(&context.counters().errors, 1);
+    Step::Reset
+}
+
+/// The session waits for a backend. A client that has ended its half without a word, or broke off, is taken
+/// to have gone.
+fn wait_for_backend(peer: &Peer) -> Step {
+    let has_ended =
+        peer.wire.hung_up && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_));
+    if has_ended {
+        Step::Close
+    } else {
+        Step::Blocked
+    }
+}
+
+/// A stay of which all is told that a circuit wants to know.
+fn settled(stay: Stay) -> Stay {
+    Stay {
+        is_trial: false,
+        ..stay
     }
 }
 

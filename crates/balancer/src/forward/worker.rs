@@ -29,7 +29,7 @@ pub(super) const LISTENER: u64 = 1;
 /// One forwarding thread.
 pub struct Worker {
     pub(super) context: Context,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     pub(super) clients: Slots<Client>,
     pub(super) listener: Option<OwnedFd>,
     /// When accepting goes on, while it is paused.
@@ -103,7 +103,8 @@ impl Worker {
         if !self.unwatched.is_empty() {
             sleep = sleep.min(UNWATCHED_MS);
         }
-        for at in [self.accept_at, self.leave_by, self.close_idle_at]
+        let look_at = self.context.backends.look_at();
+        for at in [self.accept_at, self.leave_by, self.close_idle_at, look_at]
             .into_iter()
             .flatten()
         {
@@ -114,10 +115,14 @@ impl Worker {
 
     fn turn(&mut self, events: &[Event]) {
         self.context.take_time();
-        self.renew_snapshot();
+        let has_changed = self.renew_snapshot();
         // Connections that ended while they were idle go first, so that none is used in this turn.
         for event in events {
             self.note_idle_upstream(*event);
+        }
+        if has_changed {
+            self.review_waiters();
+            self.cut_off_overdue();
         }
         for event in events {
             self.dispatch(*event);
@@ -127,21 +132,26 @@ impl Worker {
         self.resume_accepting();
         self.close_idle();
         self.fire_timers();
+        self.context.tell_requests_each_second();
         if let Some(desk) = self.context.shared.threads.get(self.context.thread) {
             desk.last_turn_ms.store(self.context.now, Ordering::Relaxed);
         }
     }
 
-    fn renew_snapshot(&mut self) {
+    /// Takes the newest snapshot in, if anything has changed since.
+    fn renew_snapshot(&mut self) -> bool {
         let epoch = self.context.shared.epoch();
-        if self.epoch == Some(epoch) {
-            return;
+        let now = self.context.now;
+        let look_at = self.context.backends.look_at();
+        if self.epoch == Some(epoch) && look_at.is_none_or(|at| now < at) {
+            return false;
         }
         self.epoch = Some(epoch);
         self.context.snapshot = self.context.shared.snapshot();
-        for orphan in self.context.backends.renew(&self.context.snapshot) {
+        for orphan in self.context.backends.renew(&self.context.snapshot, now) {
             self.context.upstreams.remove(orphan);
         }
+        true
     }
 
     fn note_idle_upstream(&mut self, event: Event) {
@@ -164,7 +174,10 @@ impl Worker {
     fn dispatch(&mut self, event: Event) {
         let (data, flags) = (event.data.u64(), event.flags);
         match data {
-            WAKE => self.take_orders(),
+            WAKE => {
+                self.take_orders();
+                self.take_grants();
+            }
             LISTENER => self.accept(),
             _ => match Key::unpack(data) {
                 (key, tag::CLIENT) => {

@@ -77,6 +77,7 @@ pub struct Exchange {
     request: Body,
     answer: Answer,
     answer_begun: bool,
+    status: u16,
     to_head: bool,
     idempotent: bool,
     expects_continue: bool,
@@ -95,6 +96,7 @@ impl Exchange {
             request: Body::new(head.framing, Output::Chunks),
             answer: Answer::Head(HeadScanner::default()),
             answer_begun: false,
+            status: 0,
             to_head: head.method == b"HEAD",
             idempotent: head.is_idempotent(),
             expects_continue: head.expects_continue,
@@ -149,6 +151,12 @@ impl Exchange {
     #[must_use]
     pub fn answer_has_begun(&self) -> bool {
         self.answer_begun
+    }
+
+    /// The status of the newest head of the answer; 0 before the first.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
     }
 
     /// Whether the answer's final head has come.
@@ -228,6 +236,7 @@ impl Exchange {
         leaving: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
+        self.status = head.status;
         match head.status {
             101 if !self.asked_to_switch => {
                 return Err(Malformed::Bad("101, which nobody asked for"));

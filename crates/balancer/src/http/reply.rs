@@ -28,6 +28,16 @@ pub enum Reason {
     ResponseTimeout,
     /// The backend's answer cannot be understood in one way only.
     MalformedResponse,
+    /// All backends' connections are in use, and too many wait already.
+    QueueFull,
+    /// All backends' connections were in use for too long.
+    QueueTimeout,
+    /// The circuits of all backends that are up are open.
+    CircuitOpen,
+    /// The request took too long in all.
+    TotalTimeout,
+    /// The backend was taken out, and the time for what it had under way is over.
+    Drained,
     /// The request was to go no further than here.
     LastHop,
     /// The balancer's own request through its listener.
@@ -41,17 +51,22 @@ impl Reason {
         match self {
             Self::Rejected(malformed) => malformed.status(),
             Self::RequestTimeout => 408,
-            Self::NoHealthyBackend => 503,
-            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            Self::NoHealthyBackend | Self::QueueFull | Self::QueueTimeout | Self::CircuitOpen => {
+                503
+            }
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::TotalTimeout => 504,
             Self::ConnectRefused
             | Self::ConnectFailed
             | Self::BackendClosed
+            | Self::Drained
             | Self::MalformedResponse => 502,
             Self::LastHop | Self::Progress => 200,
         }
     }
 
-    fn word(self) -> &'static str {
+    /// In a word, as in the field `Evenkeel-Reason`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::Rejected(_) => "malformed-request",
             Self::RequestTimeout => "request-timeout",
@@ -62,6 +77,11 @@ impl Reason {
             Self::BackendClosed => "backend-closed",
             Self::ResponseTimeout => "response-timeout",
             Self::MalformedResponse => "malformed-response",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::CircuitOpen => "circuit-open",
+            Self::TotalTimeout => "total-timeout",
+            Self::Drained => "drained",
             Self::LastHop => "last-hop",
             Self::Progress => "progress",
         }
@@ -81,6 +101,11 @@ impl Reason {
             Self::BackendClosed => "The backend closed the connection without an answer.",
             Self::ResponseTimeout => "The backend did not answer in time.",
             Self::MalformedResponse => "The backend's answer was malformed.",
+            Self::QueueFull => "All backends are busy, and too many requests wait.",
+            Self::QueueTimeout => "All backends were busy for too long.",
+            Self::CircuitOpen => "The backends fail too often to be tried now.",
+            Self::TotalTimeout => "The request took too long.",
+            Self::Drained => "The backend was taken out before it answered.",
             Self::LastHop | Self::Progress => "The balancer answers.",
         };
         let _ = writeln!(out, "{sentence}");

@@ -12,6 +12,8 @@ mod limits;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod swaps;

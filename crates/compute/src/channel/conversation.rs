@@ -232,6 +232,7 @@ mod tests {
             requests: 0,
             errors: 0,
             active: 0,
+            passive: model::PassiveStatus::default(),
         };
         let old = Heartbeat {
             backends: vec![backend(BackendHealth::Up)],

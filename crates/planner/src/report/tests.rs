@@ -29,6 +29,7 @@ fn say_of_backend(bench: &mut Bench, vm: u64, health: BackendHealth, last_check:
         requests: 41,
         errors: 1,
         active: 0,
+        passive: model::PassiveStatus::default(),
     });
     bench.sight(vm).heartbeat = Some(HeartbeatSight {
         age_ms: 100,

@@ -412,6 +412,7 @@ impl Machine {
             requests: 0,
             errors: 0,
             active: 0,
+            passive: model::PassiveStatus::default(),
         });
         Heartbeat {
             sequence: now_ms / TICK_MS,
