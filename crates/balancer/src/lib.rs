@@ -4,12 +4,14 @@
 //! [`control`] takes configurations in, builds the next [`snapshot`] and says how things are;
 //! [`health`] asks the backends how they are.
 
+pub mod connections;
 pub mod control;
 pub mod edge;
 pub mod forward;
 pub mod health;
 pub mod http;
 pub mod line;
+pub mod proxy_protocol;
 pub mod shared;
 pub mod snapshot;
 pub mod standing;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use balancing::RetryBudget;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::connections::Connections;
 use crate::control::Level;
 use crate::line::{Grant, Line};
 use crate::snapshot::Snapshot;
@@ -84,6 +85,8 @@ pub struct Shared {
     /// Raised whenever the snapshot or any backend's health has changed.
     epoch: AtomicU64,
     snapshot: Mutex<Arc<Snapshot>>,
+    /// How many client connections are open, where that is bounded.
+    pub connections: Connections,
     /// The forwarding threads.
     pub threads: Box<[ThreadDesk]>,
     /// The process's beginning, from which milliseconds are counted.
@@ -125,6 +128,7 @@ impl Shared {
         Ok(Self {
             epoch: AtomicU64::new(0),
             snapshot: Mutex::new(Arc::new(Snapshot::empty())),
+            connections: Connections::default(),
             threads: desks,
             began: Instant::now(),
             own_port: AtomicU16::new(0),

@@ -1,7 +1,7 @@
 //! What the hot path reads: one configuration, whole and never changed, and beside it each backend's
 //! record, which outlives configurations.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -15,6 +15,8 @@ use model::{
 use crate::edge::Edge;
 use crate::standing::Standing;
 use crate::statistics::BackendCounters;
+
+const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
 /// One configuration as the hot path wants it.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Snapshot {
                 criteria: Criteria::default(),
             },
             policy: Policy::default(),
-            edge: Edge::new(&Policy::default()),
+            edge: Edge::new(&Policy::default(), NOWHERE),
         }
     }
 }

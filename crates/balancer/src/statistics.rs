@@ -38,6 +38,8 @@ pub struct ThreadCounters {
     pub queued_ms: AtomicU64,
     pub queue_timeouts: AtomicU64,
     pub queue_full: AtomicU64,
+    pub refused_clients: AtomicU64,
+    pub crowding_clients: AtomicU64,
 }
 
 impl ThreadCounters {
@@ -58,6 +60,8 @@ impl ThreadCounters {
         sum.queued_ms += read(&self.queued_ms);
         sum.queue_timeouts += read(&self.queue_timeouts);
         sum.queue_full += read(&self.queue_full);
+        sum.refused_clients += read(&self.refused_clients);
+        sum.crowding_clients += read(&self.crowding_clients);
     }
 }
 

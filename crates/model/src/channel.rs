@@ -34,6 +34,10 @@ pub enum HostMessage {
 /// What a VM says to the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are heartbeats, and each is taken apart at once"
+)]
 pub enum GuestMessage {
     /// The VM runs and does not know who it is. Repeated every 50 ms until [`HostMessage::Boot`] comes.
     AwaitingBoot {
@@ -225,6 +229,12 @@ pub struct Counters {
     pub queue_full: u64,
     /// Those that wait now.
     pub waiting: u64,
+    /// Client connections that were refused because their network is not allowed.
+    #[serde(default)]
+    pub refused_clients: u64,
+    /// Client connections that were closed because their address had as many as it may.
+    #[serde(default)]
+    pub crowding_clients: u64,
 }
 
 /// What a balancer knows of one backend.

@@ -32,7 +32,7 @@ pub struct Policy {
     pub retry: Retry,
     /// What one client, and all of them, may ask for.
     pub limits: Limits,
-    /// Networks whose clients are served; all when empty.
+    /// Networks whose clients are served; all when empty. Others get 403, or under TCP a reset.
     pub allowed_clients: Vec<Ipv4Net>,
     /// Who speaks the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
@@ -224,11 +224,12 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProxyProtocol {
-    /// Networks whose connections begin with a PROXY header, which is believed. From any other address it
-    /// is taken for what the client sent.
+    /// Networks whose connections begin with a PROXY header, which is believed: its address is then the
+    /// client's, for everything that asks for one. One that does not begin so is closed. From any other
+    /// address the header is taken for what the client sent.
     pub accept_from: Vec<Ipv4Net>,
-    /// What each connection to a backend begins with. Under HTTP each client then has backend connections
-    /// of its own.
+    /// What each connection to a backend begins with, a health check's of the backend's own port as well.
+    /// Under HTTP each request then has a backend connection of its own.
     pub send: Option<ProxyVersion>,
 }
 

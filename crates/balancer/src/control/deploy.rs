@@ -245,7 +245,7 @@ impl Deployment {
             own_host: address.to_string().into_bytes(),
             health_check: config.health_check.clone(),
             policy: config.policy.clone(),
-            edge: Edge::new(&config.policy),
+            edge: Edge::new(&config.policy, address),
         }
     }
 

@@ -7,17 +7,16 @@ use std::sync::atomic::Ordering;
 use model::TrafficType;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags};
+use rustix::net::SocketFlags;
 
-use super::client::{Client, Session};
-use super::http::HttpSession;
+use super::client::{Client, Fate, Session};
 use super::peer::{Peer, Step};
 use super::slots::Key;
-use super::tcp::TcpSession;
 use super::wheel::Timer;
 use super::wire::{Wire, retrying};
 use super::worker::{LISTENER, Worker};
 use crate::shared::Order;
+use crate::snapshot::Snapshot;
 use crate::statistics::add;
 
 /// Connections accepted in one turn.
@@ -59,6 +58,7 @@ impl Worker {
         if self.listener.is_some() {
             self.accept_up_to(LAST_ACCEPTS);
         }
+        self.note_room(true);
         self.listener = None;
         self.accept_at = None;
     }
@@ -104,31 +104,68 @@ impl Worker {
             let Some(listener) = &self.listener else {
                 return;
             };
+            let connections = &self.context.shared.connections;
+            let places = self.context.snapshot.edge.connections;
+            if places.is_some_and(|most| !connections.enter(most)) {
+                return self.note_room(false);
+            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match retrying(|| rustix::net::acceptfrom_with(listener, flags)) {
-                Ok((socket, Some(address))) => self.admit(socket, address),
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            let accepted = retrying(|| rustix::net::acceptfrom_with(listener, flags));
+            let address = match &accepted {
+                Ok((_, Some(address))) => SocketAddrV4::try_from(address.clone()).ok(),
+                _ => None,
+            };
+            if address.is_none() && places.is_some() {
+                self.context.free_place();
+            }
+            match (accepted, address) {
+                (Ok((socket, _)), Some(address)) => self.admit(socket, address, places.is_some()),
+                (Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM), _) => {
                     return self.pause_accepting();
                 }
-                Err(Errno::AGAIN) => return,
+                (Err(Errno::AGAIN), _) => break,
                 // A connection that was broken off before it was accepted.
-                Ok((_, None)) | Err(_) => {}
+                (Ok(_) | Err(_), _) => {}
             }
+        }
+        self.note_room(true);
+    }
+
+    /// Whether there is room for another connection. As long as there is none, those that come wait to be
+    /// accepted.
+    fn note_room(&mut self, room: bool) {
+        if self.waits_for_room != room {
+            return;
+        }
+        self.waits_for_room = !room;
+        self.context.shared.connections.note_full(!room);
+        if self.accept_at.is_none() {
+            self.watch_listener(room);
+        }
+    }
+
+    /// Goes on accepting when there is room again.
+    pub(super) fn seek_room(&mut self) {
+        if self.waits_for_room {
+            self.accept();
+        }
+    }
+
+    fn watch_listener(&self, watch: bool) {
+        let flags = match watch {
+            true => EventFlags::IN,
+            false => EventFlags::empty(),
+        };
+        if let Some(listener) = &self.listener {
+            let data = EventData::new_u64(LISTENER);
+            let _ = epoll::modify(self.context.epoll(), listener.as_fd(), data, flags);
         }
     }
 
     /// The kernel would say again and again that a connection waits, for which there is no descriptor.
     fn pause_accepting(&mut self) {
-        if let Some(listener) = &self.listener {
-            let data = EventData::new_u64(LISTENER);
-            let _ = epoll::modify(
-                self.context.epoll(),
-                listener.as_fd(),
-                data,
-                EventFlags::empty(),
-            );
-            self.accept_at = Some(self.context.now + PAUSE_MS);
-        }
+        self.watch_listener(false);
+        self.accept_at = Some(self.context.now + PAUSE_MS);
     }
 
     pub(super) fn resume_accepting(&mut self) {
@@ -136,19 +173,15 @@ impl Worker {
             return;
         }
         self.accept_at = None;
-        if let Some(listener) = &self.listener {
-            let data = EventData::new_u64(LISTENER);
-            let _ = epoll::modify(self.context.epoll(), listener.as_fd(), data, EventFlags::IN);
-        }
+        self.watch_listener(!self.waits_for_room);
     }
 
-    fn admit(&mut self, socket: OwnedFd, address: SocketAddrAny) {
-        let Ok(address) = SocketAddrV4::try_from(address) else {
-            return;
-        };
+    fn admit(&mut self, socket: OwnedFd, address: SocketAddrV4, counted: bool) {
         let own = self.is_own(address);
-        let traffic = self.context.snapshot.traffic;
-        if own && traffic == TrafficType::Tcp {
+        if own && counted {
+            self.context.free_place();
+        }
+        if own && self.context.snapshot.traffic == TrafficType::Tcp {
             let _ = Wire::ready(socket).send([GREETING, b""], true);
             return;
         }
@@ -163,34 +196,55 @@ impl Worker {
                 wire: Wire::ready(socket),
                 address,
                 own,
+                counted: counted && !own,
+                counted_client: false,
+                trusted: false,
                 timer: Timer::default(),
                 at_the_latest: u64::MAX,
             },
-            session: Session::Http(HttpSession::default()),
+            session: Session::Announced,
             unwatched: false,
         });
-        match traffic {
-            TrafficType::Http => self.begin_http(key),
-            TrafficType::Tcp => self.begin_tcp(key),
-        }
+        self.begin(key);
     }
 
-    fn begin_http(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key) {
+    /// What has come of the connection is read at once, before any event is asked for: the request is
+    /// often there already.
+    fn begin(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let step = if client.is_announced(&self.context) {
             let wait_ms = self.context.snapshot.timeouts.request_head_ms;
             client.peer.expect_within(wait_ms, &mut self.context);
+            Step::Again
+        } else {
+            client.welcome(&mut self.context, &mut self.scratch)
+        };
+        match client.conclude(step, &mut self.context) {
+            Fate::Ready => self.drive(key),
+            fate => self.settle(key, fate),
         }
-        // The request is often there already: it is read before any event is asked for.
-        self.drive(key);
     }
 
-    fn begin_tcp(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key) {
-            let (session, step) = TcpSession::begin(&mut client.peer, &mut self.context);
-            client.session = Session::Tcp(Box::new(session));
-            let fate = client.conclude(step, &mut self.context);
-            debug_assert_ne!(step, Step::Tunnel, "only an exchange becomes a tunnel");
-            self.settle(key, fate);
+    /// Takes in what a new configuration says of connections that are open already.
+    pub(super) fn reassess(&mut self, before: &Snapshot) {
+        let counts = |snapshot: &Snapshot| {
+            let edge = &snapshot.edge;
+            let each = edge.connections_per_client.is_some();
+            (edge.connections.is_some(), each)
+        };
+        let now = &*self.context.snapshot;
+        let (old, new) = (&before.policy.forwarding, &now.policy.forwarding);
+        if counts(before) == counts(now) && old.trusted_proxies == new.trusted_proxies {
+            return;
+        }
+        let keys: Vec<Key> = self.clients.keys().collect();
+        for key in keys {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.count(&self.context);
+                client.judge_trust(&self.context);
+            }
         }
     }
 

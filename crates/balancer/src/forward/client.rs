@@ -16,6 +16,8 @@ const STEPS: usize = 32;
 
 /// What a connection carries.
 pub enum Session {
+    /// Nothing yet: a PROXY header comes first.
+    Announced,
     /// HTTP/1.1.
     Http(HttpSession),
     /// Bytes that are not looked at.
@@ -55,6 +57,7 @@ impl Client {
     pub fn drive(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
         for _ in 0..STEPS {
             let step = match &mut self.session {
+                Session::Announced => self.read_announcement(context, scratch),
                 Session::Http(session) => session.step(&mut self.peer, context, scratch),
                 Session::Tcp(session) => session.step(&mut self.peer, context, scratch),
             };
@@ -69,6 +72,7 @@ impl Client {
     /// The deadline has passed.
     pub fn time_out(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
         let step = match &mut self.session {
+            Session::Announced => Step::Close,
             Session::Http(session) => session.time_out(&mut self.peer, context, scratch),
             Session::Tcp(session) => session.time_out(&mut self.peer, context),
         };
@@ -83,6 +87,10 @@ impl Client {
         scratch: &mut Scratch,
     ) -> Fate {
         let step = match &mut self.session {
+            Session::Announced => {
+                context.return_grant(&grant.record);
+                Step::Blocked
+            }
             Session::Http(session) => session.take_grant(grant, &mut self.peer, context, scratch),
             Session::Tcp(session) => session.take_grant(grant, &mut self.peer, context),
         };
@@ -92,6 +100,7 @@ impl Client {
     /// Backends have come or gone while it waited for one.
     pub fn reconsider(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
         let step = match &mut self.session {
+            Session::Announced => Step::Blocked,
             Session::Http(session) => session.reconsider(&mut self.peer, context, scratch),
             Session::Tcp(session) => session.reconsider(&mut self.peer, context),
         };
@@ -101,6 +110,7 @@ impl Client {
     /// Its backend was taken out, and the time for what was under way is over.
     pub fn cut_off_drained(&mut self, context: &mut Context, scratch: &mut Scratch) -> Fate {
         let step = match &mut self.session {
+            Session::Announced => Step::Blocked,
             Session::Http(session) => session.cut_off_drained(&mut self.peer, context, scratch),
             Session::Tcp(session) => session.cut_off_drained(&mut self.peer, context),
         };
@@ -162,15 +172,27 @@ impl Client {
     /// closed without loss.
     #[must_use]
     pub fn asks_nothing(&self) -> bool {
-        matches!(&self.session, Session::Http(session) if session.is_idle())
-            && self.peer.wire.peek() == Received::Blocked
+        let is_idle = match &self.session {
+            Session::Announced => true,
+            Session::Http(session) => session.is_idle(),
+            Session::Tcp(_) => false,
+        };
+        is_idle && self.peer.wire.peek() == Received::Blocked
     }
 
     /// Gives all memory back, at the connection's end.
     pub fn end(&mut self, context: &mut Context) {
         match &mut self.session {
+            Session::Announced => {}
             Session::Http(session) => session.end(context),
             Session::Tcp(session) => session.end(context),
+        }
+        if self.peer.counted {
+            context.free_place();
+        }
+        if self.peer.counted_client {
+            let connections = &context.shared.connections;
+            connections.leave_client(*self.peer.address.ip());
         }
         if !self.peer.own {
             subtract(&context.counters().open_connections, 1);

@@ -143,6 +143,16 @@ impl Context {
         &desk.expect("a thread is started for each desk").counters
     }
 
+    /// A client's connection has ended that took one of the places that there are: wakes those who wait
+    /// for one.
+    pub fn free_place(&self) {
+        if self.shared.connections.leave() {
+            for desk in &self.shared.threads {
+                desk.wake();
+            }
+        }
+    }
+
     /// Where events are delivered.
     #[must_use]
     pub fn epoll(&self) -> BorrowedFd<'_> {

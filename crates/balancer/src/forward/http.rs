@@ -62,6 +62,8 @@ pub struct Flight {
     pub(super) stay: Option<Stay>,
     /// The search for one.
     pub(super) dial: Dial,
+    /// The backend's connection is this request's alone.
+    pub(super) private: bool,
 }
 
 impl Flight {
@@ -235,7 +237,7 @@ impl HttpSession {
             });
         let counters = context.counters();
         match reason {
-            Reason::LastHop | Reason::Progress => {}
+            Reason::LastHop | Reason::Progress | Reason::NotAllowed => {}
             Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
             _ => add(&counters.errors, 1),
         }

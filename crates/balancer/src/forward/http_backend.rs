@@ -253,9 +253,11 @@ impl HttpSession {
 }
 
 /// Whether a kept connection will do: one may have been closed unseen, which what cannot be sent twice must
-/// not meet.
+/// not meet, and none says whose the request is where the backend is to be told.
 fn kept(flight: &Flight) -> Kept {
-    if flight.exchange.is_idempotent() {
+    if flight.private {
+        Kept::No
+    } else if flight.exchange.is_idempotent() {
         Kept::Yes
     } else {
         Kept::Careful

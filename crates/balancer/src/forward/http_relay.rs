@@ -173,6 +173,7 @@ impl HttpSession {
         if let Some(upstream) = flight.upstream.take() {
             if is_clean
                 && !flight.refused
+                && !flight.private
                 && flight.request.is_empty()
                 && flight.exchange.backend_may_stay()
             {

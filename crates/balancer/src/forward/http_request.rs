@@ -13,6 +13,7 @@ use crate::http::pace::Pace;
 use crate::http::reply::Reason;
 use crate::http::request::RequestHead;
 use crate::http::rewrite::{Origin, write_request};
+use crate::proxy_protocol;
 use crate::statistics::add;
 
 /// What one read takes while a head is expected. A client that pipelines has what lies behind its first
@@ -128,6 +129,10 @@ impl HttpSession {
             Err(malformed) => return self.reject(malformed, peer, context, scratch),
         };
         let mut request = context.buffers.take();
+        if let Some(version) = context.snapshot.edge.proxy_header {
+            let front = context.snapshot.edge.front;
+            proxy_protocol::write(version, peer.address, front, &mut request);
+        }
         let origin = Origin {
             client: *peer.address.ip(),
             own_host: &context.snapshot.own_host,
@@ -149,6 +154,8 @@ impl HttpSession {
     ) -> Step {
         add(&context.counters().requests, 1);
         self.pace = Pace::default();
+        // It says whose it is, so it carries nobody else's request.
+        let private = context.snapshot.edge.proxy_header.is_some();
         let flight = Flight {
             exchange,
             request: Outbox::new(request, &mut context.buffers),
@@ -159,6 +166,7 @@ impl HttpSession {
             upstream: None,
             stay: None,
             dial: Dial::new(0),
+            private,
         };
         self.flight = Some(context.flights.launch(flight));
         self.phase = Phase::Exchanging;

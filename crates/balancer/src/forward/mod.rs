@@ -32,6 +32,7 @@ mod listener;
 mod peer;
 mod slots;
 mod tcp;
+mod welcome;
 mod wheel;
 mod wire;
 mod worker;

@@ -20,6 +20,12 @@ pub struct Peer {
     pub address: SocketAddrV4,
     /// Whether this is the balancer's own request, which no figure counts.
     pub own: bool,
+    /// Whether it takes one of the places that there are for connections.
+    pub counted: bool,
+    /// Whether it is one of those that its address may have.
+    pub counted_client: bool,
+    /// Whether what it says of a request's way is believed.
+    pub trusted: bool,
     /// When whatever is waited for takes too long.
     pub timer: Timer,
     /// The time in milliseconds that no deadline goes beyond: the bound on a whole request.

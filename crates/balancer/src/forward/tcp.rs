@@ -15,6 +15,7 @@ use super::slots::Key;
 use super::wire::Received;
 use crate::http::reply::Reason;
 use crate::line::Grant;
+use crate::proxy_protocol;
 use crate::statistics::add;
 use crate::tcp::{Act, Direction};
 
@@ -37,9 +38,9 @@ impl TcpSession {
             upstream: None,
             stay: None,
             dial: Dial::new(0),
-            to_backend: Outbox::default(),
+            to_backend: announcement(peer, context),
             to_client: Outbox::default(),
-            up: Direction::default(),
+            up: Direction::new(context.snapshot.edge.proxy_header.is_some()),
             down: Direction::default(),
         };
         let step = session.dial(peer, context);
@@ -330,4 +331,15 @@ fn settled(stay: Stay) -> Stay {
 fn upstream_of(key: Option<Key>, context: &mut Context) -> Result<&mut Upstream, Errno> {
     key.and_then(|key| context.upstreams.get_mut(key))
         .ok_or(Errno::NOTCONN)
+}
+
+/// What a backend is told of the client before all else, where it is told.
+fn announcement(peer: &Peer, context: &mut Context) -> Outbox {
+    let edge = &context.snapshot.edge;
+    let Some(version) = edge.proxy_header else {
+        return Outbox::default();
+    };
+    let mut header = context.buffers.take();
+    proxy_protocol::write(version, peer.address, edge.front, &mut header);
+    Outbox::new(header, &mut context.buffers)
 }

@@ -119,9 +119,13 @@ impl Wire {
 
     /// Looks whether there is anything to read, without taking it.
     pub fn peek(&self) -> Received {
-        let mut byte = [0u8; 1];
+        self.peek_into(&mut [0u8; 1])
+    }
+
+    /// Reads what there is without taking it.
+    pub fn peek_into(&self, into: &mut [u8]) -> Received {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match retrying(|| rustix::net::recv(&self.socket, &mut byte, flags)) {
+        match retrying(|| rustix::net::recv(&self.socket, &mut *into, flags)) {
             Ok((0, _)) => Received::Ended,
             Ok((count, _)) => Received::Bytes(count),
             Err(Errno::AGAIN) => Received::Blocked,

@@ -34,6 +34,8 @@ pub struct Worker {
     pub(super) listener: Option<OwnedFd>,
     /// When accepting goes on, while it is paused.
     pub(super) accept_at: Option<u64>,
+    /// Whether there are as many connections as there may be, so that none is accepted.
+    pub(super) waits_for_room: bool,
     ready: Vec<Key>,
     spare_keys: Vec<Key>,
     unwatched: Vec<Key>,
@@ -61,6 +63,7 @@ impl Worker {
             clients: Slots::default(),
             listener: None,
             accept_at: None,
+            waits_for_room: false,
             ready: Vec::new(),
             spare_keys: Vec::new(),
             unwatched: Vec::new(),
@@ -130,6 +133,7 @@ impl Worker {
         self.drive_ready();
         self.watch_unwatched();
         self.resume_accepting();
+        self.seek_room();
         self.close_idle();
         self.fire_timers();
         self.context.tell_requests_each_second();
@@ -147,7 +151,9 @@ impl Worker {
             return false;
         }
         self.epoch = Some(epoch);
-        self.context.snapshot = self.context.shared.snapshot();
+        let newest = self.context.shared.snapshot();
+        let before = std::mem::replace(&mut self.context.snapshot, newest);
+        self.reassess(&before);
         for orphan in self.context.backends.renew(&self.context.snapshot, now) {
             self.context.upstreams.remove(orphan);
         }

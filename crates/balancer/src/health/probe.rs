@@ -31,13 +31,15 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Begins a check of the backend at `address`.
+    /// Begins a check of the backend at `address`. A connection to the backend's own port begins with
+    /// `header`, which may be empty.
     ///
     /// # Errors
     /// What was found when the system refused at once.
     pub fn begin(
         address: SocketAddrV4,
         check: &HealthCheck,
+        header: &[u8],
         now: Instant,
     ) -> Result<Self, Finding> {
         let port = check.port.unwrap_or(address.port());
@@ -47,7 +49,10 @@ impl Probe {
             stage: Stage::Connecting,
             request: match check.protocol {
                 HealthProtocol::Tcp => Vec::new(),
-                HealthProtocol::Http => request(address, &check.request_path),
+                HealthProtocol::Http => {
+                    let header = if asked == address { header } else { b"" };
+                    [header, &request(address, &check.request_path)].concat()
+                }
             },
             answer: Vec::new(),
             scanner: HeadScanner::default(),

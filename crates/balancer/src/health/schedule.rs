@@ -165,7 +165,8 @@ impl Schedule {
             if room == 0 {
                 return;
             }
-            match Probe::begin(address, &self.snapshot.health_check, now) {
+            let header = &self.snapshot.edge.check_header;
+            match Probe::begin(address, &self.snapshot.health_check, header, now) {
                 Ok(probe) => {
                     room -= 1;
                     if let Some(check) = self.checks.get_mut(&address) {

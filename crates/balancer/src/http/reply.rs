@@ -12,6 +12,8 @@ use super::rewrite::write_connection;
 pub enum Reason {
     /// The request is malformed; nothing of it was passed on.
     Rejected(Malformed),
+    /// The client's network is not served.
+    NotAllowed,
     /// The client took too long to send its request.
     RequestTimeout,
     /// No backend may take traffic.
@@ -50,6 +52,7 @@ impl Reason {
     pub fn status(self) -> u16 {
         match self {
             Self::Rejected(malformed) => malformed.status(),
+            Self::NotAllowed => 403,
             Self::RequestTimeout => 408,
             Self::NoHealthyBackend | Self::QueueFull | Self::QueueTimeout | Self::CircuitOpen => {
                 503
@@ -69,6 +72,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Self::Rejected(_) => "malformed-request",
+            Self::NotAllowed => "client-not-allowed",
             Self::RequestTimeout => "request-timeout",
             Self::NoHealthyBackend => "no-healthy-backend",
             Self::ConnectRefused => "connect-refused",
@@ -93,6 +97,7 @@ impl Reason {
                 let _ = writeln!(out, "The request was refused: {malformed}.");
                 return;
             }
+            Self::NotAllowed => "This client is not served here.",
             Self::RequestTimeout => "The request did not arrive in time.",
             Self::NoHealthyBackend => "No backend is up.",
             Self::ConnectRefused => "The backend refused the connection.",
@@ -116,6 +121,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",

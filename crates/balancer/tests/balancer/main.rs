@@ -2,6 +2,8 @@
 //! of the control channel and the backends played by the test.
 
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod failures;
@@ -11,6 +13,8 @@ mod http;
 mod limits;
 #[cfg(test)]
 mod malformed;
+#[cfg(test)]
+mod proxied;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]

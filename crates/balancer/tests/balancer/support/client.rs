@@ -47,13 +47,38 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn connect(address: SocketAddrV4) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects from this address of the machine.
+    pub fn connect_from(source: [u8; 4], address: SocketAddrV4) -> Self {
+        let kind = rustix::net::SocketType::STREAM;
+        let socket = rustix::net::socket(rustix::net::AddressFamily::INET, kind, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(source.into(), 0)).unwrap();
+        rustix::net::connect(&socket, &address).unwrap();
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
             held: Vec::new(),
         }
+    }
+
+    /// Whether there is anything to read.
+    pub fn has_something(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let has = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).unwrap();
+        has
+    }
+
+    /// Sends bytes, unless the connection is broken.
+    pub fn send_if_open(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
     }
 
     /// Sends bytes.

@@ -2,12 +2,14 @@
 
 pub mod client;
 mod config;
+mod haproxy;
 mod host;
 mod namespace;
 mod origin;
 
 pub use client::{Client, get};
 pub use config::{http_config, tcp_config};
+pub use haproxy::Haproxy;
 pub use host::{Host, Options, spawn};
 pub use namespace::in_namespace;
 pub use origin::{Origin, Request, plain};
