@@ -4,6 +4,7 @@
 //! [`control`] takes configurations in, builds the next [`snapshot`] and says how things are;
 //! [`health`] asks the backends how they are.
 
+pub mod bulk;
 pub mod connections;
 pub mod control;
 pub mod edge;

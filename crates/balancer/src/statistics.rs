@@ -40,6 +40,7 @@ pub struct ThreadCounters {
     pub queue_full: AtomicU64,
     pub refused_clients: AtomicU64,
     pub crowding_clients: AtomicU64,
+    pub bytes_spliced: AtomicU64,
 }
 
 impl ThreadCounters {
@@ -62,6 +63,7 @@ impl ThreadCounters {
         sum.queue_full += read(&self.queue_full);
         sum.refused_clients += read(&self.refused_clients);
         sum.crowding_clients += read(&self.crowding_clients);
+        sum.bytes_spliced += read(&self.bytes_spliced);
     }
 }
 

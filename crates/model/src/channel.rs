@@ -235,6 +235,9 @@ pub struct Counters {
     /// Client connections that were closed because their address had as many as it may.
     #[serde(default)]
     pub crowding_clients: u64,
+    /// Bytes that passed, either way, without being copied.
+    #[serde(default)]
+    pub bytes_spliced: u64,
 }
 
 /// What a balancer knows of one backend.

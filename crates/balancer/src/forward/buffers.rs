@@ -1,6 +1,8 @@
 //! Memory for bytes that wait. A connection at rest owns none: buffers are lent, and given back when
 //! what they held is gone.
 
+use super::pipe::Pipes;
+
 /// A buffer larger than this is freed instead of kept.
 const KEPT_BYTES: usize = 64 << 10;
 /// Buffers kept for the next borrower.
@@ -10,7 +12,9 @@ const KEPT_BUFFERS: usize = 256;
 #[derive(Default)]
 pub struct Buffers {
     spare: Vec<Vec<u8>>,
-    waiting: usize,
+    /// Pipes, for bytes that pass without being copied.
+    pub pipes: Pipes,
+    pub(super) waiting: usize,
 }
 
 impl Buffers {
@@ -42,75 +46,5 @@ impl Buffers {
         let mut buffer = self.take();
         buffer.extend_from_slice(bytes);
         buffer
-    }
-}
-
-/// Bytes on their way to a socket that has not taken them yet.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Outbox {
-    /// An outbox of these bytes.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>, buffers: &mut Buffers) -> Self {
-        buffers.waiting += bytes.len();
-        Self { bytes, sent: 0 }
-    }
-
-    /// What is still to be sent.
-    #[must_use]
-    pub fn rest(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
-    }
-
-    /// Whether all was sent.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sent >= self.bytes.len()
-    }
-
-    /// Whether any byte was sent.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.sent > 0
-    }
-
-    /// The first `count` bytes of the rest were sent.
-    pub fn advance(&mut self, count: usize) {
-        self.sent += count;
-    }
-
-    /// Gives the memory back if all was sent, so that nothing can be sent again.
-    pub fn forget_if_sent(&mut self, buffers: &mut Buffers) {
-        if self.is_empty() {
-            self.clear(buffers);
-        }
-    }
-
-    /// Begins again: nothing was sent.
-    pub fn rewind(&mut self) {
-        self.sent = 0;
-    }
-
-    /// Replaces what was sent by what is to be sent next. No memory is used for no bytes.
-    pub fn refill(&mut self, parts: [&[u8]; 2], buffers: &mut Buffers) {
-        self.clear(buffers);
-        if parts.iter().any(|part| !part.is_empty()) {
-            self.bytes = buffers.take();
-            for part in parts {
-                self.bytes.extend_from_slice(part);
-            }
-            buffers.waiting += self.bytes.len();
-        }
-    }
-
-    /// Gives the memory back.
-    pub fn clear(&mut self, buffers: &mut Buffers) {
-        buffers.waiting = buffers.waiting.saturating_sub(self.bytes.len());
-        buffers.give(std::mem::take(&mut self.bytes));
-        self.sent = 0;
     }
 }

@@ -2,9 +2,9 @@
 
 use rustix::event::epoll::EventFlags;
 
-use super::buffers::Outbox;
 use super::context::{Context, Scratch, tag};
 use super::http::HttpSession;
+use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::tcp::TcpSession;
 use super::wire::Received;

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use super::backends::{Backends, Place};
 use super::buffers::Buffers;
 use super::http::Flight;
+use super::pipe::Pipe;
 use super::slots::{Key, Slots};
 use super::wheel::{Timer, Wheel};
 use super::wire::{Received, Wire};
@@ -173,6 +174,14 @@ impl Context {
         } else {
             SCRATCH_BYTES
         }
+    }
+
+    /// Lends a pipe for bytes that need not be looked at, unless slow readers already make many wait.
+    pub fn lend_pipe(&mut self) -> Option<Box<Pipe>> {
+        if self.buffers.waiting() > WAITING_BYTES {
+            return None;
+        }
+        self.buffers.pipes.take()
     }
 
     /// Lends an idle connection to the backend for an exchange of `owner`, if there is a sound one.

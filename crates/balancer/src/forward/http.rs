@@ -19,13 +19,14 @@
 //! and the exchange is given up, the backend's connection with it.
 
 use super::admission::{Outcome, Stay};
-use super::buffers::Outbox;
 use super::context::{Context, Scratch};
 use super::dial::Dial;
 use super::http_request::is_blank;
+use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wire::Received;
+use crate::bulk::Bulk;
 use crate::http::exchange::{Closing, Exchange, Sent};
 use crate::http::head::HeadScanner;
 use crate::http::pace::Pace;
@@ -57,6 +58,8 @@ pub struct Flight {
     pub(super) passed: bool,
     /// The beginning of an answer's head.
     pub(super) answer: Vec<u8>,
+    /// How much of the answer's body comes at a time.
+    pub(super) bulk: Bulk,
     pub(super) upstream: Option<Key>,
     /// The backend that it is at.
     pub(super) stay: Option<Stay>,
@@ -197,9 +200,8 @@ impl HttpSession {
         if !peer.wire.writable {
             return Step::Blocked;
         }
-        match peer.send([self.outbox.rest(), b""], false, context) {
+        match peer.send_waiting(&mut self.outbox, context) {
             Ok(count) => {
-                self.outbox.advance(count);
                 self.client_moved(count, context);
                 if count > 0 {
                     peer.expect_within(context.snapshot.timeouts.idle_ms, context);

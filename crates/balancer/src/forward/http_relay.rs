@@ -1,8 +1,7 @@
 //! An exchange's bytes both ways at once; here the answer's way to the client.
 //!
 //! Bytes go from the scratch buffer of one read straight to the other side; only what that does not take
-//! is held. This is where splice(2) belongs for bodies whose length is known to be large: in place of
-//! the read in [`HttpSession::read_answer`], once the head has gone.
+//! is held. The bytes of long bodies do not come by here: see [`super::http_splice`].
 
 use super::admission::Outcome;
 use super::context::{Context, Scratch};
@@ -51,7 +50,13 @@ impl HttpSession {
         }
         let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
         match upstream.and_then(|key| context.upstreams.get(key)) {
-            Some(upstream) if upstream.wire.readable => self.read_answer(peer, context, scratch),
+            Some(upstream) if upstream.wire.readable => {
+                if let Some(pipe) = self.pipe_for_answer(context) {
+                    self.splice_answer(pipe, peer, context, scratch)
+                } else {
+                    self.read_answer(peer, context, scratch)
+                }
+            }
             _ => Step::Blocked,
         }
     }
@@ -88,11 +93,24 @@ impl HttpSession {
                 self.cut_off(peer, context, scratch)
             }
             Received::Failed(_) => self.unanswered(peer, context, scratch),
-            Received::Ended => match flight.exchange.take_end() {
-                End::Whole => self.finish_exchange(false, peer, context),
-                End::Unanswered => self.unanswered(peer, context, scratch),
-                End::CutOff => self.cut_off(peer, context, scratch),
-            },
+            Received::Ended => self.end_of_backend(peer, context, scratch),
+        }
+    }
+
+    /// The backend's connection has ended, without an error.
+    pub(super) fn end_of_backend(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(flight) = self.flight.as_mut() else {
+            return Step::Reset;
+        };
+        match flight.exchange.take_end() {
+            End::Whole => self.finish_exchange(false, peer, context),
+            End::Unanswered => self.unanswered(peer, context, scratch),
+            End::CutOff => self.cut_off(peer, context, scratch),
         }
     }
 
@@ -117,6 +135,7 @@ impl HttpSession {
                 Ok(step) => step,
                 Err(malformed) => return self.refuse_answer(malformed, peer, context, scratch),
             };
+        flight.bulk.note(body.len());
         let whole = flight.exchange.answer_is_whole();
         let rest = input.get(consumed..).unwrap_or_default();
         let is_clean = rest.is_empty();
@@ -166,7 +185,12 @@ impl HttpSession {
     }
 
     /// The answer is whole: the backend's connection is kept or closed, and the client's goes on.
-    fn finish_exchange(&mut self, is_clean: bool, peer: &mut Peer, context: &mut Context) -> Step {
+    pub(super) fn finish_exchange(
+        &mut self,
+        is_clean: bool,
+        peer: &mut Peer,
+        context: &mut Context,
+    ) -> Step {
         let Some(mut flight) = self.flight.take() else {
             return Step::Reset;
         };
@@ -211,7 +235,12 @@ impl HttpSession {
     }
 
     /// The backend's connection ended within the answer.
-    fn cut_off(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
+    pub(super) fn cut_off(
+        &mut self,
+        peer: &mut Peer,
+        context: &mut Context,
+        scratch: &mut Scratch,
+    ) -> Step {
         match &self.flight {
             Some(flight) if !flight.passed => {
                 self.reply(Reason::BackendClosed, peer, context, scratch)

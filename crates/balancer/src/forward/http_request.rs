@@ -1,11 +1,12 @@
 //! Reading: from the first byte of a request to the exchange that it begins.
 
-use super::buffers::Outbox;
 use super::context::{Context, Scratch};
 use super::dial::Dial;
 use super::http::{Flight, HttpSession, Phase};
+use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::wire::Received;
+use crate::bulk::Bulk;
 use crate::http::exchange::Exchange;
 use crate::http::head::HeadSpan;
 use crate::http::malformed::Malformed;
@@ -163,6 +164,7 @@ impl HttpSession {
             refused: false,
             passed: false,
             answer: Vec::new(),
+            bulk: Bulk::default(),
             upstream: None,
             stay: None,
             dial: Dial::new(0),

@@ -29,7 +29,10 @@ impl HttpSession {
         } else if !flight.request.is_empty() {
             send_request(flight, peer, context)
         } else if !flight.exchange.request_is_whole() && peer.wire.readable {
-            self.stream_request(peer, context, scratch)
+            match self.pipe_for_request(context) {
+                Some(pipe) => self.splice_request(pipe, peer, context),
+                None => self.stream_request(peer, context, scratch),
+            }
         } else {
             Step::Blocked
         }
@@ -95,9 +98,8 @@ fn send_request(flight: &mut Flight, peer: &mut Peer, context: &mut Context) -> 
     if !upstream.wire.writable {
         return Step::Blocked;
     }
-    match upstream.wire.send([flight.request.rest(), b""], false) {
-        Ok(count) => flight.request.advance(count),
-        Err(_) => refuse_request(flight, context),
+    if flight.request.send(&mut upstream.wire).is_err() {
+        refuse_request(flight, context);
     }
     expect_progress(flight, peer, context);
     if flight.request.is_empty() {
@@ -125,7 +127,7 @@ fn send_on(flight: &mut Flight, bytes: &[u8], context: &mut Context) {
 }
 
 /// The backend takes no more of the request. An answer may have come before it stopped.
-fn refuse_request(flight: &mut Flight, context: &mut Context) {
+pub(super) fn refuse_request(flight: &mut Flight, context: &mut Context) {
     flight.refused = true;
     if let Some(upstream) = flight
         .upstream
@@ -136,7 +138,7 @@ fn refuse_request(flight: &mut Flight, context: &mut Context) {
 }
 
 /// Waits for the answer to begin once all of the request is sent, and until then for any byte.
-fn expect_progress(flight: &Flight, peer: &mut Peer, context: &mut Context) {
+pub(super) fn expect_progress(flight: &Flight, peer: &mut Peer, context: &mut Context) {
     let sent = flight.request.is_empty() && flight.exchange.request_is_whole();
     let timeouts = &context.snapshot.timeouts;
     let wait_ms = if sent && !flight.exchange.answer_is_final() {

@@ -5,6 +5,8 @@ use std::net::SocketAddrV4;
 use rustix::io::Errno;
 
 use super::context::{Context, tag};
+use super::outbox::Outbox;
+use super::pipe::Pipe;
 use super::slots::Key;
 use super::wheel::Timer;
 use super::wire::{Received, Wire};
@@ -36,11 +38,7 @@ impl Peer {
     /// Reads what the client sent.
     pub fn receive(&mut self, into: &mut [u8], context: &Context) -> Received {
         let received = self.wire.receive(into);
-        if let Received::Bytes(count) = received
-            && !self.own
-        {
-            add(&context.counters().bytes_in, count as u64);
-        }
+        self.count_in(received, context);
         received
     }
 
@@ -55,10 +53,49 @@ impl Peer {
         context: &Context,
     ) -> Result<usize, Errno> {
         let sent = self.wire.send(parts, last)?;
+        self.count_out(sent, context);
+        Ok(sent)
+    }
+
+    /// Sends what waits for the client; see [`Outbox::send`].
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send_waiting(&mut self, outbox: &mut Outbox, context: &Context) -> Result<usize, Errno> {
+        let sent = outbox.send(&mut self.wire)?;
+        self.count_out(sent, context);
+        Ok(sent)
+    }
+
+    /// Moves bytes of the client into an empty pipe; see [`Wire::splice_in`].
+    pub fn splice_in(&mut self, pipe: &mut Pipe, most: u64, context: &Context) -> Received {
+        let received = self.wire.splice_in(pipe, most);
+        self.count_in(received, context);
+        received
+    }
+
+    /// Moves bytes out of a pipe to the client; see [`Wire::splice_out`].
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn splice_out(&mut self, pipe: &mut Pipe, context: &Context) -> Result<usize, Errno> {
+        let sent = self.wire.splice_out(pipe)?;
+        self.count_out(sent, context);
+        Ok(sent)
+    }
+
+    fn count_in(&self, received: Received, context: &Context) {
+        if let Received::Bytes(count) = received
+            && !self.own
+        {
+            add(&context.counters().bytes_in, count as u64);
+        }
+    }
+
+    fn count_out(&self, sent: usize, context: &Context) {
         if !self.own {
             add(&context.counters().bytes_out, sent as u64);
         }
-        Ok(sent)
     }
 
     /// Moves the deadline to so many milliseconds from now, or to the bound on the whole request where that

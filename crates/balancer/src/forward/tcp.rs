@@ -4,12 +4,11 @@
 //! The backend is connected to before the client has sent a byte, since in many protocols the server
 //! speaks first. A client that no backend takes is reset.
 
-use rustix::io::Errno;
-
 use super::admission::{Outcome, Stay};
-use super::buffers::Outbox;
-use super::context::{Context, Scratch, Upstream};
+use super::context::{Context, Scratch};
 use super::dial::{Dial, Dialed, Kept, Stage, reason_of};
+use super::lane::{End, Ends, Lane};
+use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wire::Received;
@@ -17,17 +16,14 @@ use crate::http::reply::Reason;
 use crate::line::Grant;
 use crate::proxy_protocol;
 use crate::statistics::add;
-use crate::tcp::{Act, Direction};
 
 /// A client's connection whose bytes pass through unread.
 pub struct TcpSession {
     upstream: Option<Key>,
     stay: Option<Stay>,
     dial: Dial,
-    to_backend: Outbox,
-    to_client: Outbox,
-    up: Direction,
-    down: Direction,
+    up: Lane,
+    down: Lane,
 }
 
 impl TcpSession {
@@ -38,10 +34,8 @@ impl TcpSession {
             upstream: None,
             stay: None,
             dial: Dial::new(0),
-            to_backend: announcement(peer, context),
-            to_client: Outbox::default(),
-            up: Direction::new(context.snapshot.edge.proxy_header.is_some()),
-            down: Direction::default(),
+            up: Lane::new(announcement(peer, context)),
+            down: Lane::default(),
         };
         let step = session.dial(peer, context);
         (session, step)
@@ -62,10 +56,8 @@ impl TcpSession {
             upstream: Some(upstream),
             stay: Some(settled(stay)),
             dial: Dial::new(0),
-            up: Direction::new(!to_backend.is_empty()),
-            down: Direction::new(!to_client.is_empty()),
-            to_backend,
-            to_client,
+            up: Lane::new(to_backend),
+            down: Lane::new(to_client),
         }
     }
 
@@ -126,9 +118,11 @@ impl TcpSession {
         if upstream.connecting {
             return self.await_connection(peer, context);
         }
+        let upstream = self.upstream;
+        let ends = &mut Ends { peer, upstream };
         let moved = [
-            self.move_up(peer, context, scratch),
-            self.move_down(peer, context, scratch),
+            self.up.advance(End::Client, ends, context, scratch),
+            self.down.advance(End::Backend, ends, context, scratch),
         ];
         match moved {
             [Ok(false), Ok(false)] => Step::Blocked,
@@ -169,90 +163,6 @@ impl TcpSession {
         }
         peer.expect_within(context.snapshot.timeouts.idle_ms, context);
         Step::Again
-    }
-
-    /// Moves bytes from the client to the backend; says whether anything was done.
-    fn move_up(
-        &mut self,
-        peer: &mut Peer,
-        context: &mut Context,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Errno> {
-        let sink = upstream_of(self.upstream, &mut *context)?;
-        match self.up.next(peer.wire.readable, sink.wire.writable) {
-            Act::Read => {
-                let room = context.read_bytes();
-                let input = scratch.input.get_mut(..room).unwrap_or_default();
-                let count = match peer.receive(input, context) {
-                    Received::Bytes(count) => count,
-                    Received::Blocked => return Ok(false),
-                    Received::Ended => {
-                        self.up.end_of_source();
-                        return Ok(true);
-                    }
-                    Received::Failed(error) => return Err(error),
-                };
-                let bytes = input.get(..count).unwrap_or_default();
-                let sent = upstream_of(self.upstream, context)?
-                    .wire
-                    .send([bytes, b""], false)?;
-                let rest = bytes.get(sent..).unwrap_or_default();
-                self.to_backend.refill([rest, b""], &mut context.buffers);
-            }
-            Act::Write => {
-                let sent = sink.wire.send([self.to_backend.rest(), b""], false)?;
-                self.to_backend.advance(sent);
-                self.to_backend.forget_if_sent(&mut context.buffers);
-            }
-            Act::EndSink => {
-                sink.wire.end_sending();
-                self.up.end_of_sink();
-            }
-            Act::Wait | Act::Nothing => return Ok(false),
-        }
-        self.up.wrote(!self.to_backend.is_empty());
-        Ok(true)
-    }
-
-    /// Moves bytes from the backend to the client; says whether anything was done.
-    fn move_down(
-        &mut self,
-        peer: &mut Peer,
-        context: &mut Context,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Errno> {
-        let room = context.read_bytes();
-        let source = upstream_of(self.upstream, context)?;
-        match self.down.next(source.wire.readable, peer.wire.writable) {
-            Act::Read => {
-                let input = scratch.input.get_mut(..room).unwrap_or_default();
-                let count = match source.wire.receive(input) {
-                    Received::Bytes(count) => count,
-                    Received::Blocked => return Ok(false),
-                    Received::Ended => {
-                        self.down.end_of_source();
-                        return Ok(true);
-                    }
-                    Received::Failed(error) => return Err(error),
-                };
-                let bytes = input.get(..count).unwrap_or_default();
-                let sent = peer.send([bytes, b""], false, context)?;
-                let rest = bytes.get(sent..).unwrap_or_default();
-                self.to_client.refill([rest, b""], &mut context.buffers);
-            }
-            Act::Write => {
-                let sent = peer.send([self.to_client.rest(), b""], false, context)?;
-                self.to_client.advance(sent);
-                self.to_client.forget_if_sent(&mut context.buffers);
-            }
-            Act::EndSink => {
-                peer.wire.end_sending();
-                self.down.end_of_sink();
-            }
-            Act::Wait | Act::Nothing => return Ok(false),
-        }
-        self.down.wrote(!self.to_client.is_empty());
-        Ok(true)
     }
 
     /// The deadline has passed: for a connection, the next backend is tried.
@@ -297,8 +207,8 @@ impl TcpSession {
     pub fn end(&mut self, context: &mut Context) {
         self.dial.leave_line(context);
         self.leave_backend(Outcome::Untold, context);
-        self.to_backend.clear(&mut context.buffers);
-        self.to_client.clear(&mut context.buffers);
+        self.up.end(context);
+        self.down.end(context);
     }
 }
 
@@ -327,19 +237,5 @@ fn settled(stay: Stay) -> Stay {
         ..stay
     }
 }
-
-fn upstream_of(key: Option<Key>, context: &mut Context) -> Result<&mut Upstream, Errno> {
-    key.and_then(|key| context.upstreams.get_mut(key))
-        .ok_or(Errno::NOTCONN)
-}
-
-/// What a backend is told of the client before all else, where it is told.
-fn announcement(peer: &Peer, context: &mut Context) -> Outbox {
-    let edge = &context.snapshot.edge;
-    let Some(version) = edge.proxy_header else {
-        return Outbox::default();
-    };
-    let mut header = context.buffers.take();
-    proxy_protocol::write(version, peer.address, edge.front, &mut header);
-    Outbox::new(header, &mut context.buffers)
-}
+            up: Lane::new(announcement(peer, context)),
+            down: Lane::default(),

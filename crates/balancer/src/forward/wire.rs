@@ -10,6 +10,12 @@ use std::time::Duration;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
+use rustix::pipe::{SpliceFlags, splice};
+
+use super::pipe::Pipe;
+
+/// Pages change hands instead of bytes, and nothing waits.
+const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +173,56 @@ impl Wire {
                 Ok(0)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Moves bytes into an empty pipe, `most` at most, without copying them.
+    ///
+    /// Neither a pipe that is full of small pieces nor a socket that is empty can be told from how many
+    /// there were, so only a call that gives none says that there is nothing more to be read.
+    pub fn splice_in(&mut self, pipe: &mut Pipe, most: u64) -> Received {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let most = most.min(pipe.capacity());
+        match retrying(|| splice(&self.socket, None, &pipe.entry, None, most, SPLICE)) {
+            Ok(0) => Received::Ended,
+            Ok(count) => {
+                pipe.fill(count);
+                Received::Bytes(count)
+            }
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                Received::Blocked
+            }
+            Err(error) => Received::Failed(error),
+        }
+    }
+
+    /// Moves bytes out of the pipe; returns how many the socket took, which may be none.
+    ///
+    /// There is no flag against SIGPIPE here, but the process ignores it, as every program in Rust does.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn splice_out(&mut self, pipe: &mut Pipe) -> Result<usize, Errno> {
+        let held = pipe.held();
+        match retrying(|| splice(&pipe.exit, None, &self.socket, None, held, SPLICE)) {
+            Ok(count) => {
+                pipe.drain(count);
+                self.writable = count == held;
+                Ok(count)
+            }
+            Err(Errno::AGAIN) => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the socket itself whether there is anything to be read, after reads that could not tell.
+    pub fn look_again(&mut self) {
+        if self.peek() == Received::Blocked {
+            self.readable = false;
         }
     }
 

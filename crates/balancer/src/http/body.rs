@@ -3,6 +3,11 @@
 use super::Framing;
 use super::chunked::{Advance, Chunked, Output};
 use super::malformed::Malformed;
+use crate::bulk::Bulk;
+
+/// A body of which so much is left is a long one. What splice(2) saves is then surely more than its calls
+/// cost.
+pub const LONG_BYTES: u64 = 128 << 10;
 
 /// How much of a body is still to come.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,35 @@ impl Body {
             Self::Left(left) => *left == 0,
             Self::Chunked(chunked) => chunked.is_done(),
             Self::UntilClose => false,
+        }
+    }
+
+    /// How many bytes may pass without being looked at: all that are left where that is known, any number
+    /// of a body that lasts until the connection's end, and none of chunks.
+    #[must_use]
+    pub fn opaque_bytes(&self) -> u64 {
+        match self {
+            Self::Left(left) => *left,
+            Self::UntilClose => u64::MAX,
+            Self::Chunked(_) => 0,
+        }
+    }
+
+    /// Whether what is left is so much that moving it through a pipe costs less than copying it.
+    #[must_use]
+    pub fn is_long(&self, bulk: Bulk) -> bool {
+        match self {
+            Self::Left(left) => *left >= LONG_BYTES,
+            Self::UntilClose => bulk.is_sustained(),
+            Self::Chunked(_) => false,
+        }
+    }
+
+    /// So many of the opaque bytes have passed.
+    pub fn pass(&mut self, count: u64) {
+        if let Self::Left(left) = self {
+            debug_assert!(count <= *left, "no more passes than was allowed to");
+            *left = left.saturating_sub(count);
         }
     }
 

@@ -23,6 +23,7 @@ use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::rewrite::{Passing, write_response};
 use super::{Framing, Version};
+use crate::bulk::Bulk;
 
 /// Whether a client's connection ends after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,45 @@ impl Exchange {
         match self.request {
             Body::Left(left) => Some(left),
             Body::Chunked(_) | Body::UntilClose => None,
+        }
+    }
+
+    /// Bytes of the request's body that may pass without being looked at; see [`Body::opaque_bytes`].
+    #[must_use]
+    pub fn opaque_request(&self) -> u64 {
+        self.request.opaque_bytes()
+    }
+
+    /// Whether the rest of the request's body is worth a pipe; see [`Body::is_long`].
+    #[must_use]
+    pub fn request_is_long(&self) -> bool {
+        self.request.is_long(Bulk::default())
+    }
+
+    /// So many of the opaque bytes have passed.
+    pub fn pass_request(&mut self, count: u64) {
+        self.request.pass(count);
+    }
+
+    /// Bytes of the answer's body that may pass without being looked at; see [`Body::opaque_bytes`].
+    #[must_use]
+    pub fn opaque_answer(&self) -> u64 {
+        match &self.answer {
+            Answer::Head(_) => 0,
+            Answer::Body(body) => body.opaque_bytes(),
+        }
+    }
+
+    /// Whether the rest of the answer's body is worth a pipe; see [`Body::is_long`].
+    #[must_use]
+    pub fn answer_is_long(&self, bulk: Bulk) -> bool {
+        matches!(&self.answer, Answer::Body(body) if body.is_long(bulk))
+    }
+
+    /// So many of the opaque bytes have passed.
+    pub fn pass_answer(&mut self, count: u64) {
+        if let Answer::Body(body) = &mut self.answer {
+            body.pass(count);
         }
     }
 

@@ -18,6 +18,8 @@ mod proxied;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod splice;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod swaps;

@@ -191,7 +191,9 @@ pub fn plain(body: &str) -> Vec<u8> {
 }
 
 fn ends_connection(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n");
+    let head = &answer[..end.unwrap_or(answer.len())];
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     text.contains("connection: close") || text.starts_with("http/1.0")
 }
 

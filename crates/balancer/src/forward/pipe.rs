@@ -1,0 +1,100 @@
+//! Pipes, through which splice(2) moves bytes from one socket to another without copying them.
+//!
+//! A pipe is lent for one move. One that the sink emptied goes back at once, so a pipe belongs to a session
+//! only while bytes are in it, and never to one at rest. There is a bound on pipes, and so on what slow
+//! readers can keep in them: without a pipe bytes are copied.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
+
+/// What a pipe is asked to hold. Less means more calls for the same bytes.
+const PIPE_BYTES: usize = 1 << 20;
+/// Pipes of one thread.
+const PIPES: usize = 128;
+/// Empty pipes kept for the next move.
+const KEPT_PIPES: usize = 8;
+
+/// A pipe and what is in it.
+#[derive(Debug)]
+pub struct Pipe {
+    /// Where bytes come out.
+    pub(super) exit: OwnedFd,
+    /// Where bytes go in.
+    pub(super) entry: OwnedFd,
+    /// Bytes that it can hold at most; fewer when they come in small pieces.
+    capacity: usize,
+    held: usize,
+}
+
+impl Pipe {
+    fn open(bytes: usize) -> Result<Self, Errno> {
+        let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Refused to those without privileges who have many; then it stays as it is.
+        let _ = fcntl_setpipe_size(&entry, bytes);
+        let capacity = fcntl_getpipe_size(&entry)?;
+        Ok(Self {
+            exit,
+            entry,
+            capacity,
+            held: 0,
+        })
+    }
+
+    /// Bytes in it.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Bytes that it can hold at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// So many bytes went in.
+    pub(super) fn fill(&mut self, count: usize) {
+        self.held += count;
+    }
+
+    /// So many bytes came out.
+    pub(super) fn drain(&mut self, count: usize) {
+        self.held = self.held.saturating_sub(count);
+    }
+}
+
+/// The pipes of one thread.
+#[derive(Default)]
+pub struct Pipes {
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes themselves are what is used again"
+    )]
+    spare: Vec<Box<Pipe>>,
+    lent: usize,
+}
+
+impl Pipes {
+    /// Lends an empty pipe, unless there are too many already or the kernel gives none.
+    pub fn take(&mut self) -> Option<Box<Pipe>> {
+        if self.lent >= PIPES {
+            return None;
+        }
+        let pipe = match self.spare.pop() {
+            Some(pipe) => pipe,
+            None => Box::new(Pipe::open(PIPE_BYTES).ok()?),
+        };
+        self.lent += 1;
+        Some(pipe)
+    }
+
+    /// Takes a pipe back. One with bytes in it is closed, and they are lost.
+    pub fn give(&mut self, pipe: Box<Pipe>) {
+        self.lent = self.lent.saturating_sub(1);
+        if pipe.held == 0 && self.spare.len() < KEPT_PIPES {
+            self.spare.push(pipe);
+        }
+    }
+}
