@@ -237,5 +237,14 @@ fn settled(stay: Stay) -> Stay {
         ..stay
     }
 }
-            up: Lane::new(announcement(peer, context)),
-            down: Lane::default(),
+
+/// What a backend is told of the client before all else, where it is told.
+fn announcement(peer: &Peer, context: &mut Context) -> Outbox {
+    let edge = &context.snapshot.edge;
+    let Some(version) = edge.proxy_header else {
+        return Outbox::default();
+    };
+    let mut header = context.buffers.take();
+    proxy_protocol::write(version, peer.address, edge.front, &mut header);
+    Outbox::new(header, &mut context.buffers)
+}
