@@ -92,7 +92,8 @@ fn a_frozen_vm_is_replaced_and_removed(driver: Driver) {
     let web = Web::create(&host, evenkeel.door(), 1);
     let frozen = only(web.vms());
     let pid = frozen.pid.expect("it serves");
-    host.shell(&format!("kill -STOP {pid}"));
+    // Under the process driver the process that forwards is a child of the VM's.
+    host.shell(&format!("kill -STOP {pid} $(pgrep --parent {pid})"));
     let silence = Duration::from_secs(3);
     within(
         bound(driver) + silence,

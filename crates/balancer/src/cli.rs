@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
@@ -10,17 +11,21 @@ pub const HELP: &str = "\
 evenkeel-balancer: moves HTTP and TCP traffic to backends
 
 evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
-                      [--boot-file PATH] [--config-file PATH] [--threads N] [--owner TAG]
+                      [--config-file PATH] [--threads N] [--owner TAG]
     Balances as the host says over the control channel.
     --channel-fd N         an open stream both ways: a virtio-serial port or a socket
     --listen-channel-fd N  a listening unix socket; the newest connection is the host
-    --boot-file PATH       who this VM is; without it the host is asked
     --config-file PATH     where the running configuration is kept and found again
     --threads N            forwarding threads; by default one for each core
     --owner TAG            without effect: names the owner in lists of processes
 
 evenkeel-balancer standalone --listen ADDRESS:PORT --config FILE [--threads N]
     Balances as a file says. SIGHUP reads it again; SIGUSR1 prints an account.
+
+evenkeel-balancer supervise [--owner TAG] run|standalone …
+    Keeps one of these running, holding its listening sockets. SIGUSR2 replaces it by a new
+    process from the program on disk, without a lost request; other signals are passed on.
+    --owner TAG            without effect: names the owner in lists of processes
 
 evenkeel-balancer init
     Process 1 of a VM: sets the machine up, then runs and supervises `run`.
@@ -43,7 +48,11 @@ pub enum Command {
         config: PathBuf,
         /// Forwarding threads.
         threads: Option<usize>,
+        /// The way to the supervisor, if there is one.
+        supervisor: Option<i32>,
     },
+    /// `supervise`, with the balancer's own arguments.
+    Supervise(Vec<OsString>),
     /// `init`.
     Init,
     /// `--version`.
@@ -62,6 +71,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String>
     match command.as_str() {
         "run" => parse_run(Options::read(arguments)?),
         "standalone" => parse_standalone(Options::read(arguments)?),
+        "supervise" => parse_supervise(arguments.collect()),
         "init" => Ok(Command::Init),
         "--version" | "-V" => Ok(Command::Version),
         "--help" | "-h" | "help" => Ok(Command::Help),
@@ -80,12 +90,25 @@ fn parse_run(mut options: Options) -> Result<Command, String> {
     };
     let run = RunOptions {
         channel,
-        boot_file: options.take("--boot-file").map(PathBuf::from),
         config_file: options.take("--config-file").map(PathBuf::from),
         threads: options.number("--threads")?,
+        supervisor: options.number("--supervisor-fd")?,
     };
     options.take("--owner");
     options.finish(Command::Run(run))
+}
+
+/// The supervisor's own options end where the balancer's command begins, which must be sound as well.
+fn parse_supervise(mut own: Vec<String>) -> Result<Command, String> {
+    let begins = |argument: &String| matches!(argument.as_str(), "run" | "standalone");
+    let begin = own.iter().position(begins);
+    let begin = begin.ok_or("`supervise` takes the command `run` or `standalone`")?;
+    let balancer = own.split_off(begin);
+    parse(balancer.iter().cloned())?;
+    let mut options = Options::read(own.into_iter())?;
+    options.take("--owner");
+    let balancer = balancer.into_iter().map(OsString::from).collect();
+    options.finish(Command::Supervise(balancer))
 }
 
 fn parse_standalone(mut options: Options) -> Result<Command, String> {
@@ -98,6 +121,7 @@ fn parse_standalone(mut options: Options) -> Result<Command, String> {
             .map(PathBuf::from)
             .ok_or("`standalone` takes --config FILE")?,
         threads: options.number("--threads")?,
+        supervisor: options.number("--supervisor-fd")?,
     };
     options.finish(command)
 }
@@ -157,16 +181,24 @@ mod tests {
     #[test]
     fn a_whole_command_line_is_understood() {
         let line =
-            "run --channel-fd 5 --boot-file /b --config-file=/c --owner evenkeel-x --threads 2";
+            "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7";
         assert_eq!(
             parsed(line),
             Ok(Command::Run(RunOptions {
                 channel: ChannelSource::Stream(5),
-                boot_file: Some("/b".into()),
                 config_file: Some("/c".into()),
                 threads: Some(2),
+                supervisor: Some(7),
             }))
         );
+    }
+
+    #[test]
+    fn a_balancers_own_arguments_are_passed_on_as_they_are() {
+        let own = ["run", "--channel-fd", "5", "--threads=2"];
+        let line = format!("supervise --owner evenkeel-x {}", own.join(" "));
+        let own = own.map(OsString::from).to_vec();
+        assert_eq!(parsed(&line), Ok(Command::Supervise(own)));
     }
 
     #[test]
@@ -180,6 +212,9 @@ mod tests {
             ("run --channel-fd 5 --speed 9", "--speed"),
             ("run --channel-fd", "takes a value"),
             ("standalone --config f", "--listen"),
+            ("supervise", "`run` or `standalone`"),
+            ("supervise run", "--channel-fd"),
+            ("supervise --speed 9 run --channel-fd 5", "--speed"),
             ("standalone --listen 1.2.3.4:80", "--config"),
         ] {
             let error = parsed(line).unwrap_err();

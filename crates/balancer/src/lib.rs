@@ -2,7 +2,7 @@
 //!
 //! [`http`] and [`tcp`] are plain data. [`forward`] is the hot path and carries out what they decide.
 //! [`control`] takes configurations in, builds the next [`snapshot`] and says how things are;
-//! [`health`] asks the backends how they are.
+//! [`health`] asks the backends how they are. [`supervisor`] is another process, which starts this one.
 
 pub mod bulk;
 pub mod connections;
@@ -17,4 +17,5 @@ pub mod shared;
 pub mod snapshot;
 pub mod standing;
 pub mod statistics;
+pub mod supervisor;
 pub mod tcp;

@@ -6,6 +6,7 @@ mod init;
 use std::process::ExitCode;
 
 use balancer::control::{run, run_standalone};
+use balancer::supervisor::supervise;
 use cli::Command;
 
 fn main() -> ExitCode {
@@ -15,7 +16,9 @@ fn main() -> ExitCode {
             listen,
             config,
             threads,
-        }) => run_standalone(listen, config, threads),
+            supervisor,
+        }) => run_standalone(listen, config, threads, supervisor),
+        Ok(Command::Supervise(arguments)) => supervise(arguments),
         Ok(Command::Init) => init::run(),
         Ok(Command::Version) => {
             println!("evenkeel-balancer {}", env!("CARGO_PKG_VERSION"));

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -24,11 +24,19 @@ const NOTES: usize = 256;
 pub enum Order {
     /// Accept from this listening socket, and no longer from the one before.
     Listen(OwnedFd),
-    /// Accept no more, end what is under way within the bound, and return.
-    Leave {
-        /// Milliseconds that what is under way is given.
-        within_ms: u64,
-    },
+    /// Accept no more, end what is under way, and return.
+    Leave(Leave),
+}
+
+/// How a thread is to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    /// Milliseconds that what is under way is given.
+    pub within_ms: u64,
+    /// Whether another process goes on with the listening socket. Then what waits in it is left to that
+    /// one; and connections without a request stay open for as long as they always may, since no moment
+    /// to close one is quite safe.
+    pub has_successor: bool,
 }
 
 /// One forwarding thread as the others see it.
@@ -37,6 +45,8 @@ pub struct ThreadDesk {
     pub counters: ThreadCounters,
     /// Milliseconds of the process's clock at its last turn.
     pub last_turn_ms: AtomicU64,
+    /// Set when it was told to leave and accepts no more.
+    pub has_left: AtomicBool,
     wake: OwnedFd,
     orders: Mutex<Vec<Order>>,
     grants: Mutex<Vec<Grant>>,
@@ -119,6 +129,7 @@ impl Shared {
                 Ok(ThreadDesk {
                     counters: ThreadCounters::default(),
                     last_turn_ms: AtomicU64::new(0),
+                    has_left: AtomicBool::new(false),
                     wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
                     orders: Mutex::new(Vec::new()),
                     grants: Mutex::new(Vec::new()),

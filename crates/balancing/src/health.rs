@@ -49,6 +49,15 @@ impl Default for Health {
 }
 
 impl Health {
+    /// A verdict that somebody else has come to; nothing speaks against it yet.
+    #[must_use]
+    pub fn known(verdict: BackendHealth) -> Self {
+        Self {
+            verdict,
+            against: 0,
+        }
+    }
+
     /// The verdict as it stands.
     #[must_use]
     pub fn verdict(&self) -> BackendHealth {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::{InstallationId, VmId};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 /// Attempts to make a group.
@@ -97,10 +98,11 @@ impl Cgroups {
         entrances
     }
 
-    /// Removes the group of `vm`, whose processes have ended. One that is not there is no error.
+    /// Removes the group of `vm`, whose process has ended, with whatever it may have left running. One that is not there is no error.
     pub(crate) async fn remove(&self, vm: VmId) -> Result<(), (PathBuf, io::Error)> {
         for (_, parent) in &self.hierarchies {
             let group = parent.join(format!("vm{vm}"));
+            end_processes(&group);
             remove_one(&group).await.map_err(|error| (group, error))?;
         }
         self.remove_empty_parents();
@@ -172,6 +174,15 @@ fn delegate_memory(group: &Path) {
         if let Err(error) = fs::write(above.join("cgroup.subtree_control"), "+memory") {
             tracing::debug!(%error, cgroup = %above.display(), "memory is not handed down");
         }
+    }
+}
+
+/// Ends what is left in a group. Balancers end with their supervisor, so this is for what nobody expects.
+fn end_processes(group: &Path) {
+    let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let pids = listed.lines().filter_map(|line| line.parse().ok());
+    for pid in pids.filter_map(Pid::from_raw) {
+        let _has_ended = kill_process(pid, Signal::KILL);
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn read_tag(arguments: &[&str], installation: &InstallationId) -> Opt
         arguments.get(place + 1).copied()
     };
     let (driver, tag, accelerator) = match arguments.get(1).copied() {
-        Some("run") => (Driver::Process, after("--owner")?, "process"),
+        Some("supervise") => (Driver::Process, after("--owner")?, "process"),
         _ if arguments.contains(&"-nodefaults") => {
             let accelerator = after("-accel")?.split(',').next()?;
             (Driver::Qemu, after("-name")?, accelerator)
@@ -86,9 +86,10 @@ mod tests {
                 qemu,
             ),
             (
-                "evenkeel-balancer run --listen-channel-fd 64 --owner evenkeel-0a1b2c3d-vm7",
+                "evenkeel-balancer supervise --owner evenkeel-0a1b2c3d-vm7 run --listen-channel-fd 64",
                 process,
             ),
+            ("evenkeel-balancer run --listen-channel-fd 64", None),
             (
                 "qemu -name evenkeel-0a1b2c3d-trial -nodefaults -accel kvm",
                 trial,
@@ -106,7 +107,7 @@ mod tests {
                 None,
             ),
             ("grep -r evenkeel-0a1b2c3d-vm7", None),
-            ("evenkeel-balancer run --owner", None),
+            ("evenkeel-balancer supervise --owner", None),
             ("", None),
         ] {
             let arguments: Vec<&str> = line.split(' ').collect();
@@ -125,7 +126,7 @@ mod tests {
                 purpose,
             }
             .to_string();
-            let line = ["balancer", "run", "--owner", &tag];
+            let line = ["balancer", "supervise", "--owner", &tag];
             let read = read_tag(&line, &installation).map(|tagged| tagged.purpose);
             assert_eq!(read, Some(purpose));
         }

@@ -1,5 +1,9 @@
 //! Driver `process`: the balancer in a network namespace and a cgroup of its own, without a machine
 //! around it.
+//!
+//! The VM's process is the balancer's supervisor, which starts the balancer again when it ends, replaces
+//! it by a new one on SIGUSR2, and takes it along when it ends itself. It carries the tag; its children
+//! do not, so there is one process that is the VM.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -47,11 +51,12 @@ pub(crate) fn prepare(config: &ComputeConfig, plan: Plan<'_>) -> io::Result<Laun
 fn arguments(channel: &str, owner: &str, vcpu: u32) -> Vec<OsString> {
     let threads = vcpu.to_string();
     let words = [
+        "supervise",
+        "--owner",
+        owner,
         "run",
         "--listen-channel-fd",
         channel,
-        "--owner",
-        owner,
         "--threads",
         &threads,
     ];

@@ -1,6 +1,7 @@
 //! The control thread's loop.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,13 @@ use super::journal::{Journal, Level};
 use super::progress::Progress;
 use super::randomness::token;
 use super::signals::{Signal, Signals};
+use super::supervision::{Inheritance, REPLACED_WITHIN, Request, Supervision};
 use super::threads::{available, raise_file_limit, start_forwarding};
 use super::unreadable::unreadable;
 use super::{RunOptions, config_file};
 use crate::health;
-use crate::shared::{Order, Shared};
+use crate::shared::{Leave, Order, Shared};
+use crate::supervisor::message::Message;
 
 /// Between two cries for [`Boot`].
 const AWAITING_BOOT: Duration = Duration::from_millis(50);
@@ -32,6 +35,19 @@ const LEAVE_WITHIN_MS: u64 = 10_000;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep.
 const SLEEP: Duration = Duration::from_secs(1);
+/// Between two looks whether the threads have stopped accepting; they do within a turn.
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
+
+/// How far this process is. Without a supervisor it serves from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Another process serves, and this one is to come after it.
+    Waiting,
+    /// This process takes connections and is the host's partner.
+    Serving,
+    /// No connections are taken any more.
+    Leaving,
+}
 
 /// The control thread's state.
 pub(super) struct Agent {
@@ -40,6 +56,12 @@ pub(super) struct Agent {
     pub(super) deployment: Deployment,
     signals: Signals,
     channel: Option<Channel>,
+    supervision: Option<Supervision>,
+    stage: Stage,
+    /// Whether there is a configuration that has to run before this process is ready.
+    pub(super) expects_config: bool,
+    said_ready: bool,
+    said_left: bool,
     config_file: Option<std::path::PathBuf>,
     boot: Option<Boot>,
     progress: Progress,
@@ -49,7 +71,8 @@ pub(super) struct Agent {
     told_epoch: u64,
     spoke_at: Instant,
     speak_at: Instant,
-    leaving: bool,
+    /// Whether SIGTERM came.
+    ending: bool,
 }
 
 /// Balances until SIGTERM, as the host says over the channel.
@@ -59,34 +82,51 @@ pub(super) struct Agent {
 pub fn run(options: RunOptions) -> std::io::Result<()> {
     let signals = Signals::take_over()?;
     let channel = Channel::open(options.channel)?;
-    let mut agent = Agent::start(signals, options.threads)?;
+    let mut agent = Agent::start(signals, options.threads, options.supervisor)?;
     agent.channel = Some(channel);
-    if let Some(path) = &options.boot_file {
-        let boot = serde_json::from_slice(&std::fs::read(path)?)?;
-        agent.take_boot(boot, Instant::now());
-    }
     agent.load_kept_config(options.config_file);
     agent.attend(|agent, signal| match signal {
         Signal::Leave => agent.leave(),
         Signal::Report => agent.report(),
-        Signal::Reload => {}
+        Signal::Reload | Signal::Replace | Signal::ChildEnded => {}
     })
 }
 
 impl Agent {
-    /// Starts the threads; nothing is balanced yet.
-    pub(super) fn start(signals: Signals, threads: Option<usize>) -> std::io::Result<Self> {
+    /// Starts the threads. Nothing is balanced yet, unless a supervisor has kept what to balance.
+    pub(super) fn start(
+        signals: Signals,
+        threads: Option<usize>,
+        supervisor: Option<i32>,
+    ) -> std::io::Result<Self> {
         raise_file_limit();
+        let (supervision, kept) = match supervisor {
+            Some(number) => {
+                let (supervision, kept) = Supervision::begin(number)?;
+                (Some(supervision), kept)
+            }
+            None => (None, Inheritance::default()),
+        };
+        // Each listening socket that was kept has connections of its own waiting, so each needs a thread.
         let threads = threads.unwrap_or_else(available).max(1);
-        let own_target = format!("/.evenkeel/progress/{}", token());
+        let threads = threads.max(kept.listeners.len());
+        let own_target = kept.token.clone().unwrap_or_else(own_target);
         let shared = Arc::new(Shared::new(threads, own_target)?);
         let journal = Arc::new(Journal::new()?);
         health::start(Arc::clone(&shared), Arc::clone(&journal))?;
         let now = Instant::now();
-        Ok(Self {
+        let mut agent = Self {
             deployment: Deployment::new(Arc::clone(&shared)),
             signals,
             channel: None,
+            stage: match supervision {
+                Some(_) => Stage::Waiting,
+                None => Stage::Serving,
+            },
+            supervision,
+            expects_config: kept.config.is_some(),
+            said_ready: false,
+            said_left: false,
             config_file: None,
             boot: None,
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
@@ -95,10 +135,23 @@ impl Agent {
             told_epoch: 0,
             spoke_at: now,
             speak_at: now,
-            leaving: false,
+            ending: false,
             shared,
             journal,
-        })
+        };
+        agent.inherit(kept, now);
+        Ok(agent)
+    }
+
+    /// Goes on with what another process had.
+    fn inherit(&mut self, kept: Inheritance, now: Instant) {
+        self.deployment.inherit(kept.listeners, kept.verdicts);
+        if let Some(boot) = kept.boot {
+            self.take_boot(boot, now);
+        }
+        if let Some(config) = kept.config {
+            self.take_config(config, now);
+        }
     }
 
     /// Attends to everything until the process has left.
@@ -112,15 +165,18 @@ impl Agent {
                 on_signal(self, signal);
             }
             let now = Instant::now();
+            self.obey_supervisor(now);
             self.listen_to_host(now);
             if self.deployment.retry(now, &self.journal) {
                 self.keep_config(now);
             }
+            self.open_doors();
+            self.say_how_far();
             let traffic = self
                 .deployment
                 .running()
                 .map_or(TrafficType::Http, |config| config.traffic);
-            let listening = self.deployment.listening().filter(|_| !self.leaving);
+            let listening = self.proves_progress();
             let had_answered = self.progress.age_ms(now).is_some();
             self.progress.advance(listening, traffic, now);
             let answers_first = !had_answered && self.progress.age_ms(now).is_some();
@@ -143,7 +199,10 @@ impl Agent {
             PollFd::new(&self.signals, PollFlags::IN),
             PollFd::new(&*self.journal, PollFlags::IN),
         ];
-        for (descriptor, wants_room) in self.channel.iter().flat_map(|c| c.descriptors(now)) {
+        let supervisor = self.supervision.iter();
+        descriptors.extend(supervisor.map(|link| PollFd::new(link, PollFlags::IN)));
+        let channel = self.channel.iter().filter(|_| self.stage != Stage::Waiting);
+        for (descriptor, wants_room) in channel.flat_map(|c| c.descriptors(now)) {
             let room = if wants_room {
                 PollFlags::OUT
             } else {
@@ -168,13 +227,12 @@ impl Agent {
 
     fn wake_at(&self) -> Instant {
         let channel = self.channel.as_ref().and_then(Channel::rests_until);
-        let progress = self.deployment.listening().filter(|_| !self.leaving);
         [
             Some(self.speak_at),
             self.deployment.retry_at(),
             channel,
-            progress.map(|_| self.progress.due_at()),
-            self.leaving.then(|| Instant::now() + AWAITING_BOOT),
+            self.proves_progress().map(|_| self.progress.due_at()),
+            self.leaving_pause().map(|pause| Instant::now() + pause),
         ]
         .into_iter()
         .flatten()
@@ -182,7 +240,107 @@ impl Agent {
         .unwrap_or(self.speak_at)
     }
 
+    /// Where this process sends requests of its own: nowhere while another one may accept them.
+    fn proves_progress(&self) -> Option<std::net::SocketAddrV4> {
+        let serves = self.stage == Stage::Serving;
+        self.deployment.listening().filter(|_| serves)
+    }
+
+    /// How long to sleep at most while threads are leaving.
+    fn leaving_pause(&self) -> Option<Duration> {
+        let pause = if self.supervision.is_some() && !self.said_left {
+            LEAVING_PAUSE
+        } else {
+            AWAITING_BOOT
+        };
+        (self.stage == Stage::Leaving).then_some(pause)
+    }
+
+    fn obey_supervisor(&mut self, now: Instant) {
+        while let Some(request) = self.supervision.as_mut().and_then(Supervision::next) {
+            match request {
+                Request::Serve(news, kept) => self.serve(&news, *kept, now),
+                Request::Leave => self.make_room(now),
+            }
+        }
+        if self.supervision.as_mut().is_some_and(Supervision::owes) {
+            self.keep_all(now);
+        }
+    }
+
+    /// It is this process's turn.
+    fn serve(&mut self, news: &str, kept: Inheritance, now: Instant) {
+        if self.stage != Stage::Waiting {
+            return;
+        }
+        self.stage = Stage::Serving;
+        self.speak_at = now;
+        self.inherit(kept, now);
+        self.keep_all(now);
+        if !news.is_empty() {
+            self.journal.write(Level::Error, news.to_owned());
+            // The one before may have ended within a line.
+            self.channel.iter_mut().for_each(Channel::end_line);
+        }
+    }
+
+    /// Has kept whatever the next process needs, but for listening sockets, which are with their threads.
+    fn keep_all(&mut self, now: Instant) {
+        let backends = self.heartbeat(now).backends;
+        let Some(supervision) = &mut self.supervision else {
+            return;
+        };
+        supervision.keep_token(&self.shared.own_target);
+        supervision.keep_verdicts(&backends);
+        self.boot
+            .iter()
+            .for_each(|boot| supervision.keep_boot(boot));
+        let running = self.deployment.running().into_iter();
+        running.for_each(|config| supervision.keep_config(config));
+    }
+
+    /// Has listening sockets that are new kept, and gives them to the threads.
+    fn open_doors(&mut self) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        let listeners = self.deployment.take_listeners();
+        if listeners.is_empty() {
+            return;
+        }
+        if let Some(supervision) = &mut self.supervision {
+            supervision.keep_listeners(&listeners);
+        }
+        for (desk, listener) in self.shared.threads.iter().zip(listeners) {
+            desk.order(Order::Listen(listener));
+        }
+    }
+
+    /// Tells the supervisor, once each, that this process is ready, and that it takes no connections.
+    fn say_how_far(&mut self) {
+        let Some(supervision) = &self.supervision else {
+            return;
+        };
+        if !self.said_ready && (self.deployment.running().is_some() || !self.expects_config) {
+            supervision.say(&Message::Ready);
+            self.said_ready = true;
+        }
+        let desks = &self.shared.threads;
+        let all_left = || {
+            desks
+                .iter()
+                .all(|desk| desk.has_left.load(Ordering::Acquire))
+        };
+        if self.stage == Stage::Leaving && !self.said_left && all_left() {
+            supervision.say(&Message::Left);
+            self.said_left = true;
+        }
+    }
+
     fn listen_to_host(&mut self, now: Instant) {
+        if self.stage == Stage::Waiting {
+            return;
+        }
         let mut lines = Vec::new();
         if let Some(channel) = &mut self.channel {
             channel.receive(now, &mut lines);
@@ -203,6 +361,9 @@ impl Agent {
         self.progress = Progress::new(Arc::clone(&self.shared), boot.heartbeat_ms, now);
         self.deployment
             .set_front(boot.front.address, now, &self.journal);
+        if let Some(supervision) = &mut self.supervision {
+            supervision.keep_boot(&boot);
+        }
         self.boot = Some(boot);
         self.speak_at = now;
     }
@@ -257,6 +418,9 @@ impl Agent {
         let (generation, backends) = (config.generation, config.backends.len());
         let text = format!("configuration {generation} runs, with {backends} backends");
         self.journal.write(Level::Info, text);
+        if let Some(supervision) = &mut self.supervision {
+            supervision.keep_config(config);
+        }
         let saved = self
             .config_file
             .as_ref()
@@ -280,20 +444,26 @@ impl Agent {
         }
     }
 
-    /// Says what is due to be said.
     /// Has news told at once, since somebody may wait for them.
     fn speak_soon(&mut self) {
         self.speak_at = self.speak_at.min(self.spoke_at + SHORTEST_PAUSE);
     }
 
+    /// Says what is due to be said.
     fn speak(&mut self, now: Instant) {
         if now < self.speak_at {
             return;
         }
         // Read before what it stands for, so that a change in between is told again.
-        self.told_epoch = self.shared.epoch();
+        let epoch = self.shared.epoch();
+        let has_news = std::mem::replace(&mut self.told_epoch, epoch) != epoch;
         self.spoke_at = now;
-        if self.channel.is_none() {
+        if has_news && self.supervision.is_some() {
+            let backends = self.heartbeat(now).backends;
+            let supervision = self.supervision.iter_mut();
+            supervision.for_each(|supervision| supervision.keep_verdicts(&backends));
+        }
+        if self.channel.is_none() || self.stage == Stage::Waiting {
             self.speak_at = now + SLEEP;
             return;
         }
@@ -340,6 +510,9 @@ impl Agent {
 
     fn send_journal(&mut self) {
         self.journal.acknowledge();
+        if self.stage == Stage::Waiting {
+            return;
+        }
         let Some(channel) = &mut self.channel else {
             while self.journal.take().is_some() {}
             return;
@@ -364,22 +537,49 @@ impl Agent {
 
     /// Ends: no new connections; what is under way has a bound. The second time, at once.
     pub(super) fn leave(&mut self) {
-        if self.leaving {
+        if self.ending {
             std::process::exit(1);
         }
-        self.leaving = true;
+        self.ending = true;
+        self.stage = Stage::Leaving;
         self.journal.write(
             Level::Info,
             "leaving: no new connections are taken".to_owned(),
         );
+        self.order_to_leave(Leave {
+            within_ms: LEAVE_WITHIN_MS,
+            has_successor: false,
+        });
+    }
+
+    /// Another process takes connections and speaks with the host from now on.
+    fn make_room(&mut self, now: Instant) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        self.stage = Stage::Leaving;
+        self.channel = None;
+        // A request of this process's own must not reach the next one.
+        self.progress = Progress::new(Arc::clone(&self.shared), DEFAULT_HEARTBEAT_MS, now);
+        let text = "leaving: a new process takes the connections".to_owned();
+        self.journal.write(Level::Info, text);
+        self.order_to_leave(Leave {
+            within_ms: u64::try_from(REPLACED_WITHIN.as_millis()).unwrap_or(u64::MAX),
+            has_successor: true,
+        });
+    }
+
+    fn order_to_leave(&self, leave: Leave) {
         for desk in &self.shared.threads {
-            desk.order(Order::Leave {
-                within_ms: LEAVE_WITHIN_MS,
-            });
+            desk.order(Order::Leave(leave));
         }
     }
 
     fn has_left(&self) -> bool {
-        self.leaving && self.workers.iter().all(JoinHandle::is_finished)
+        self.stage == Stage::Leaving && self.workers.iter().all(JoinHandle::is_finished)
     }
+}
+
+fn own_target() -> String {
+    format!("/.evenkeel/progress/{}", token())
 }

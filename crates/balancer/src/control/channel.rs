@@ -121,6 +121,15 @@ impl Channel {
         }
     }
 
+    /// Ends a line that another process may have left unfinished on a stream that both have used.
+    pub fn end_line(&mut self) {
+        if self.listener.is_none()
+            && let Some(stream) = &mut self.stream
+        {
+            stream.writer.end_line();
+        }
+    }
+
     /// Sends a message, or drops it when there is no room or no host. Says which.
     pub fn send(&mut self, message: &GuestMessage) -> bool {
         let Some(stream) = &mut self.stream else {
@@ -132,7 +141,8 @@ impl Channel {
     }
 }
 
-fn take_descriptor(number: i32) -> std::io::Result<OwnedFd> {
+/// Takes over a descriptor that is named on the command line.
+pub(super) fn take_descriptor(number: i32) -> std::io::Result<OwnedFd> {
     let there = number > 2 && std::path::Path::new(&format!("/proc/self/fd/{number}")).exists();
     if !there {
         return Err(std::io::Error::other(format!(

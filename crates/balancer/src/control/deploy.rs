@@ -6,14 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use model::{BalancerConfig, Generation, Refusal};
+use model::{BackendHealth, BalancerConfig, Generation, Refusal};
 use rustix::io::Errno;
 
 use super::journal::{Journal, Level};
 use super::validate::validate;
 use crate::edge::Edge;
 use crate::forward::listen;
-use crate::shared::{Order, Shared, lock};
+use crate::shared::{Shared, lock};
 use crate::snapshot::{BackendRecord, Snapshot, Target};
 
 /// The first wait before listening is tried again.
@@ -46,6 +46,10 @@ pub struct Deployment {
     front: Option<Ipv4Addr>,
     records: BTreeMap<SocketAddrV4, Weak<BackendRecord>>,
     listening: Option<SocketAddrV4>,
+    /// Listening sockets that no thread has yet, one for each.
+    listeners: Vec<OwnedFd>,
+    inherited: Vec<(SocketAddrV4, OwnedFd)>,
+    verdicts: BTreeMap<SocketAddrV4, BackendHealth>,
     running: Option<BalancerConfig>,
     pending: Option<Pending>,
     refused: Option<Refusal>,
@@ -60,10 +64,30 @@ impl Deployment {
             front: None,
             records: BTreeMap::new(),
             listening: None,
+            listeners: Vec::new(),
+            inherited: Vec::new(),
+            verdicts: BTreeMap::new(),
             running: None,
             pending: None,
             refused: None,
         }
+    }
+
+    /// What another process had: sockets that listen, and how the backends were.
+    pub fn inherit(
+        &mut self,
+        listeners: Vec<(SocketAddrV4, OwnedFd)>,
+        verdicts: Vec<(SocketAddrV4, BackendHealth)>,
+    ) {
+        self.inherited.extend(listeners);
+        self.verdicts.extend(verdicts);
+    }
+
+    /// The sockets that the threads are to listen on from now on, in the place of those before.
+    pub fn take_listeners(&mut self) -> Vec<OwnedFd> {
+        self.inherited.clear();
+        self.verdicts.clear();
+        std::mem::take(&mut self.listeners)
     }
 
     /// Says where to listen. A configuration that waited for it is tried at once.
@@ -184,16 +208,19 @@ impl Deployment {
         }
     }
 
-    /// One socket for each thread, when the address is not the one that is listened on already.
-    fn listeners(&self, address: SocketAddrV4) -> Result<Vec<OwnedFd>, Errno> {
+    /// One socket for each thread, when the address is not the one that is listened on already. Sockets
+    /// of another process come first: connections may wait in them.
+    fn listeners(&mut self, address: SocketAddrV4) -> Result<Vec<OwnedFd>, Errno> {
         if self.listening == Some(address) {
             return Ok(Vec::new());
         }
-        self.shared
-            .threads
-            .iter()
-            .map(|_| listen(address))
-            .collect()
+        let inherited = std::mem::take(&mut self.inherited).into_iter();
+        let fitting = inherited.filter(|(there, _)| *there == address);
+        let mut listeners: Vec<_> = fitting.map(|(_, socket)| socket).collect();
+        while listeners.len() < self.shared.threads.len() {
+            listeners.push(listen(address)?);
+        }
+        Ok(listeners)
     }
 
     fn run(
@@ -206,11 +233,8 @@ impl Deployment {
     ) {
         let snapshot = self.snapshot(&config, address, now);
         self.shared.publish(Arc::new(snapshot));
-        let moved = !listeners.is_empty();
-        for (desk, listener) in self.shared.threads.iter().zip(listeners) {
-            desk.order(Order::Listen(listener));
-        }
-        if moved {
+        if !listeners.is_empty() {
+            self.listeners = listeners;
             journal.write(Level::Info, format!("listening on {address}"));
         }
         self.listening = Some(address);
@@ -268,6 +292,9 @@ impl Deployment {
             return record;
         }
         let record = Arc::new(BackendRecord::new(address, self.shared.threads.len(), now));
+        if let Some(&verdict) = self.verdicts.get(&address) {
+            record.set_health(verdict, now);
+        }
         self.records.insert(address, Arc::downgrade(&record));
         record
     }

@@ -97,6 +97,11 @@ impl LineWriter {
         }
     }
 
+    /// Has whatever comes next begin on a line of its own.
+    pub fn end_line(&mut self) {
+        self.pending.push(b'\n');
+    }
+
     /// Writes more of a line that was cut off.
     pub fn flush(&mut self, stream: impl AsFd) {
         while !self.pending.is_empty() {

@@ -15,8 +15,9 @@ mod journal;
 mod lines;
 mod progress;
 mod randomness;
-mod signals;
+pub(crate) mod signals;
 mod standalone;
+mod supervision;
 mod threads;
 mod unreadable;
 mod validate;
@@ -42,10 +43,10 @@ pub enum ChannelSource {
 pub struct RunOptions {
     /// How the host is reached.
     pub channel: ChannelSource,
-    /// Where [`model::Boot`] lies, if it does not come over the channel.
-    pub boot_file: Option<PathBuf>,
     /// Where the configuration that runs is kept, for the next process.
     pub config_file: Option<PathBuf>,
     /// Forwarding threads; one for each core when absent.
     pub threads: Option<usize>,
+    /// The way to the supervisor, if there is one.
+    pub supervisor: Option<i32>,
 }

@@ -11,6 +11,10 @@ pub enum Signal {
     Reload,
     /// SIGUSR1.
     Report,
+    /// SIGUSR2, to a supervisor.
+    Replace,
+    /// SIGCHLD, to a supervisor.
+    ChildEnded,
 }
 
 /// The signals that the process takes.
@@ -22,13 +26,26 @@ impl Signals {
     /// # Errors
     /// When the kernel gives no descriptor.
     pub fn take_over() -> std::io::Result<Self> {
-        let wanted = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
+        Self::take(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1])
+    }
+
+    /// The same for a supervisor, which also learns of its children's ends.
+    ///
+    /// # Errors
+    /// When the kernel gives no descriptor.
+    pub fn of_supervisor() -> std::io::Result<Self> {
+        let (leave, passed_on) = ([libc::SIGTERM, libc::SIGINT], [libc::SIGHUP, libc::SIGUSR1]);
+        let own = [libc::SIGUSR2, libc::SIGCHLD];
+        Self::take(&[leave, passed_on, own].concat())
+    }
+
+    fn take(wanted: &[i32]) -> std::io::Result<Self> {
         // SAFETY: `set` is initialised by sigemptyset before it is read, and lives through the calls;
         // signalfd gives a descriptor that is owned by nobody else.
         unsafe {
             let mut set = std::mem::zeroed::<libc::sigset_t>();
             libc::sigemptyset(&mut set);
-            for signal in wanted {
+            for &signal in wanted {
                 libc::sigaddset(&mut set, signal);
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
@@ -49,6 +66,8 @@ impl Signals {
         match i32::from_ne_bytes(*number) {
             libc::SIGHUP => Some(Signal::Reload),
             libc::SIGUSR1 => Some(Signal::Report),
+            libc::SIGUSR2 => Some(Signal::Replace),
+            libc::SIGCHLD => Some(Signal::ChildEnded),
             _ => Some(Signal::Leave),
         }
     }

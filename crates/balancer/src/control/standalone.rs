@@ -19,28 +19,39 @@ pub fn run_standalone(
     listen: SocketAddrV4,
     path: PathBuf,
     threads: Option<usize>,
+    supervisor: Option<i32>,
 ) -> std::io::Result<()> {
     let signals = Signals::take_over()?;
-    let mut agent = Agent::start(signals, threads)?;
+    let mut agent = Agent::start(signals, threads, supervisor)?;
     let now = Instant::now();
     agent
         .deployment
         .set_front(*listen.ip(), now, &agent.journal);
-    let config = read(&path, listen, &agent)?;
-    agent.take_config(config, now);
+    match read(&path, listen, &agent) {
+        Ok(config) => agent.take_config(config, now),
+        Err(error) if agent.deployment.running().is_none() => return Err(error),
+        // The one before had a configuration that could be read.
+        Err(error) => agent.tell_unreadable(&path, &error),
+    }
+    agent.expects_config = true;
     agent.attend(|agent, signal| match signal {
         Signal::Leave => agent.leave(),
         Signal::Report => agent.report(),
+        Signal::Replace | Signal::ChildEnded => {}
         Signal::Reload => match read(&path, listen, agent) {
             Ok(config) => agent.take_config(config, Instant::now()),
-            Err(error) => agent.journal.write(
-                Level::Error,
-                format!("{} cannot be read: {error}", path.display()),
-            ),
+            Err(error) => agent.tell_unreadable(&path, &error),
         },
     })?;
     agent.report();
     Ok(())
+}
+
+impl Agent {
+    fn tell_unreadable(&self, path: &Path, error: &std::io::Error) {
+        let text = format!("{} cannot be read: {error}", path.display());
+        self.journal.write(Level::Error, text);
+    }
 }
 
 /// Reads the file. It listens where the command line says, and is newer than what runs.

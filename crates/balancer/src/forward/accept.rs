@@ -15,7 +15,7 @@ use super::slots::Key;
 use super::wheel::Timer;
 use super::wire::{Wire, retrying};
 use super::worker::{LISTENER, Worker};
-use crate::shared::Order;
+use crate::shared::{Leave, Order};
 use crate::snapshot::Snapshot;
 use crate::statistics::add;
 
@@ -39,10 +39,11 @@ impl Worker {
         for order in desk.take_orders() {
             match order {
                 Order::Listen(listener) => {
+                    self.empty_backlog();
                     self.stop_listening();
                     self.listen(listener);
                 }
-                Order::Leave { within_ms } => self.leave(within_ms),
+                Order::Leave(leave) => self.leave(leave),
             }
         }
     }
@@ -53,21 +54,32 @@ impl Worker {
         self.listener = added.is_ok().then_some(listener);
     }
 
-    /// Takes in what already waits to be accepted, which closing would reset, and closes.
+    /// Takes in what already waits to be accepted, which closing would reset.
+    fn empty_backlog(&mut self) {
+        self.accept_up_to(LAST_ACCEPTS);
+    }
+
+    /// Closes the listening socket. Another process may hold it too: closing alone would then leave it in
+    /// the kernel's list, and its events would go on to come here.
     fn stop_listening(&mut self) {
-        if self.listener.is_some() {
-            self.accept_up_to(LAST_ACCEPTS);
+        if let Some(listener) = self.listener.take() {
+            let _ = epoll::delete(self.context.epoll(), &listener);
         }
         self.note_room(true);
-        self.listener = None;
         self.accept_at = None;
     }
 
-    fn leave(&mut self, within_ms: u64) {
+    fn leave(&mut self, leave: Leave) {
+        if !leave.has_successor {
+            self.empty_backlog();
+            self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
+        }
         self.stop_listening();
         self.context.leaving = true;
-        self.leave_by = Some(self.context.now.saturating_add(within_ms));
-        self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
+        self.leave_by = Some(self.context.now.saturating_add(leave.within_ms));
+        if let Some(desk) = self.context.shared.threads.get(self.context.thread) {
+            desk.has_left.store(true, Ordering::Release);
+        }
     }
 
     /// Closes the connections of clients that ask for nothing. A request that came just now is answered,
@@ -76,7 +88,8 @@ impl Worker {
         if self.close_idle_at.is_none_or(|at| self.context.now < at) {
             return;
         }
-        self.close_idle_at = None;
+        // An answer that is under way now may still promise its connection a further request.
+        self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
         let idle: Vec<Key> = self
             .clients
             .keys()

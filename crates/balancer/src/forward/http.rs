@@ -178,11 +178,8 @@ impl HttpSession {
                 self.scanner = HeadScanner::default();
                 self.unscanned = !self.held.is_empty();
                 peer.expect_within(context.snapshot.timeouts.keep_alive_ms, context);
-                if context.leaving && self.is_idle() && peer.wire.peek() == Received::Blocked {
-                    Step::Close
-                } else {
-                    Step::Again
-                }
+                // Also when the thread leaves: the answer has promised the client a further request.
+                Step::Again
             }
             // Closing with bytes unread would be a reset, which can take the answer from the client.
             Closing::Closes if peer.wire.readable || !self.held.is_empty() => {

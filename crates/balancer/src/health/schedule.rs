@@ -122,7 +122,7 @@ impl Schedule {
                 .filter(|check| Arc::ptr_eq(&check.record, &target.record));
             let mut check = known.unwrap_or_else(|| Check {
                 record: Arc::clone(&target.record),
-                health: Health::default(),
+                health: Health::known(target.record.health()),
                 next_at: now,
                 probe: None,
             });

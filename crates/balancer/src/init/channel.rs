@@ -71,8 +71,8 @@ impl Channel {
     }
 
     /// Says something, or drops it when the channel is full.
-    pub(super) fn say(&self, message: &GuestMessage) {
-        // A balancer that died may have left half a line: end it first.
+    fn say(&self, message: &GuestMessage) {
+        // Whatever an earlier boot left unfinished ends here.
         let mut line = b"\n".to_vec();
         if serde_json::to_writer(&mut line, message).is_ok() {
             line.push(b'\n');

@@ -18,11 +18,14 @@ mod identity;
 mod modules;
 mod mounts;
 mod nics;
-mod supervisor;
 
 use std::convert::Infallible;
+use std::os::fd::AsRawFd;
 
+use balancer::supervisor::Supervisor;
+use balancer::supervisor::store::descriptor_of;
 use error::InitError;
+use model::Boot;
 
 /// Is process 1 until the virtual machine ends. Never returns; when it cannot go on it exits, which
 /// the kernel answers with a panic and the host with the end of QEMU.
@@ -45,5 +48,24 @@ fn start() -> Result<Infallible, InitError> {
     let boot = channel.await_boot()?;
     identity::assume(&boot)?;
     nics::configure(&boot)?;
-    supervisor::supervise(&channel, &boot)
+    supervise(&channel, boot)
+}
+
+/// Runs the balancer for ever. It inherits the channel, and finds who this VM is among what is kept for it.
+fn supervise(channel: &channel::Channel, boot: Boot) -> Result<Infallible, InitError> {
+    let number = channel.descriptor().as_raw_fd().to_string();
+    let arguments = ["run", "--channel-fd", &number].map(Into::into);
+    let supervisor = Supervisor::new(arguments.to_vec());
+    let mut supervisor = supervisor.map_err(InitError::system("supervise the balancer"))?;
+    // The seed has served its purpose.
+    let boot = Boot {
+        seed: String::new(),
+        ..boot
+    };
+    let kept = serde_json::to_vec(&boot).map_err(std::io::Error::from);
+    let kept = kept.and_then(|bytes| descriptor_of("boot", &bytes));
+    supervisor.keep("boot", kept.map_err(InitError::system("keep Boot"))?);
+    let ended = supervisor.run(|_| false);
+    ended.map_err(InitError::system("supervise the balancer"))?;
+    Err(InitError::Missing("the VM was told to end".to_owned()))
 }

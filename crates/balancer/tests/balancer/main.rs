@@ -20,6 +20,8 @@ mod queue;
 #[cfg(test)]
 mod splice;
 #[cfg(test)]
+mod supervision;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod swaps;

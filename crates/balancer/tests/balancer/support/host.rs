@@ -27,6 +27,8 @@ pub struct Options {
     pub front: Option<Ipv4Addr>,
     /// Most open files.
     pub open_files: Option<u64>,
+    /// Whether the process is a supervisor, and the balancer its child.
+    pub supervised: bool,
 }
 
 /// A running balancer and the host that it talks to. Ends with the test.
@@ -218,6 +220,9 @@ pub fn spawn(option: &str, end: &OwnedFd, options: &Options) -> Child {
     let number = end.as_raw_fd();
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel-balancer"));
     let threads = options.threads.unwrap_or(2);
+    if options.supervised {
+        command.arg("supervise");
+    }
     command
         .args(["run", option, &number.to_string(), "--owner", "test"])
         .args(["--threads", &threads.to_string()]);
