@@ -143,8 +143,9 @@ impl Backends {
         self.gates.drain_ms = snapshot.policy.drain_ms;
         for held in self.held.iter_mut().flatten() {
             held.gate.takes_new = false;
-            let drains = !held.configured;
-            held.gate.renew_draining(drains, now);
+            if !held.configured {
+                held.gate.renew_draining(true, now);
+            }
         }
         for (target, place) in snapshot.targets.iter().zip(places) {
             if let Some(held) = self.held_mut(*place) {

@@ -6,6 +6,8 @@ mod clients;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod deadlines;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod http;
@@ -17,6 +19,10 @@ mod malformed;
 mod proxied;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod resilience;
+#[cfg(test)]
+mod restarts;
 #[cfg(test)]
 mod splice;
 #[cfg(test)]
