@@ -72,7 +72,9 @@ fn survives(head: &RequestHead<'_>) {
     }
     let again = again.expect("what is sent on is sound");
     assert_eq!(again.method, head.method);
-    assert_eq!(again.target, head.target);
+    // The path of a target like `http://a?b` is empty, and sent on as `/`.
+    let target = again.target.strip_prefix(b"/".as_slice());
+    assert!(again.target == head.target || target == Some(head.target));
     assert_eq!(again.framing, head.framing);
     if head.host.is_some() {
         assert_eq!(again.host, head.host);

@@ -2,6 +2,7 @@
 
 use balancer::http::exchange::Closing;
 use balancer::http::head::{FieldSpan, HeadScanner};
+use balancer::http::malformed::Malformed;
 use balancer::http::response::ResponseHead;
 use balancer::http::rewrite::{Passing, write_response};
 use balancer::http::{Framing, Version};
@@ -44,8 +45,10 @@ fn survives(head: &ResponseHead<'_>, client: Version) {
     };
     assert_eq!((span.start, span.end), (0, out.len()));
     let mut fields: Vec<FieldSpan> = Vec::new();
-    let Ok(again) = ResponseHead::read(&out, &mut fields) else {
-        panic!("what is passed on is not sound");
+    let again = match ResponseHead::read(&out, &mut fields) {
+        // With the fields that were added it has too many for another one of us.
+        Err(Malformed::HeadTooLarge) => return,
+        other => other.expect("what is passed on is sound"),
     };
     assert_eq!(again.status, head.status);
     agree_on_response(&out, head.status, again.fields);
