@@ -15,5 +15,6 @@ pub mod chunked_body;
 pub mod configuration;
 pub mod exchange;
 mod peers;
+pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;

@@ -44,6 +44,11 @@ fn answers_that_were_once_found_mean_in_pieces_what_they_mean_as_a_whole() {
 }
 
 #[test]
+fn proxy_headers_that_were_once_found_are_read_as_another_reads_them() {
+    replay("proxy_header", checks::proxy_header::check);
+}
+
+#[test]
 fn configurations_that_were_once_found_are_read_without_a_panic() {
     replay("configuration", checks::configuration::check);
 }
