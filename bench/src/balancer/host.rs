@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity, unshare_unsafe};
 
 /// The ports that connections to somewhere else come from. Proxies and origin listen below them.
@@ -20,7 +24,7 @@ const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 pub fn enter_own_network() -> Result<()> {
     // SAFETY: a new network namespace changes no memory, and no descriptors are shared or lost by it.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("measuring needs root")?;
-    let up = std::process::Command::new("ip")
+    let up = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .status()
         .context("iproute2 is missing")?;
@@ -94,21 +98,31 @@ pub fn hurry() {
 pub struct Cores {
     /// The proxy's.
     pub proxy: usize,
+    /// A second one for a proxy with two threads; the load's, where there are only two.
+    pub second: usize,
     /// The load's: generator and origin.
     pub load: usize,
 }
 
 impl Cores {
-    /// Core 0 for the proxy, and the next for the load.
+    /// Core 0 for the proxy, and the last of the first three for the load.
     ///
     /// # Errors
     /// With one core only.
     pub fn choose() -> Result<Self> {
-        ensure!(
-            std::thread::available_parallelism()?.get() > 1,
-            "measuring takes two cores: one for the proxy, one for the load"
-        );
-        Ok(Self { proxy: 0, load: 1 })
+        match std::thread::available_parallelism()?.get() {
+            0 | 1 => bail!("measuring takes two cores: one for the proxy, one for the load"),
+            2 => Ok(Self {
+                proxy: 0,
+                second: 1,
+                load: 1,
+            }),
+            _ => Ok(Self {
+                proxy: 0,
+                second: 1,
+                load: 2,
+            }),
+        }
     }
 }
 
@@ -131,9 +145,27 @@ pub fn clean_up_at_signal(directory: PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// Lets the calling process take all signals again, as a child needs that was started under
-/// [`clean_up_at_signal`]. Safe between fork and exec.
-pub fn unblock_signals() {
+/// Has a command run on these cores, before other work of the machine, and end with us, by this signal.
+pub fn confine<'a>(
+    command: &'a mut Command,
+    cores: &[usize],
+    at_our_end: Signal,
+) -> &'a mut Command {
+    let cores = cores.to_vec();
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            unblock_signals();
+            set_parent_process_death_signal(Some(at_our_end))?;
+            hurry();
+            pin(&cores)?;
+            Ok(())
+        })
+    }
+}
+
+/// Undoes [`clean_up_at_signal`] in a child, which has inherited it.
+fn unblock_signals() {
     let none = signal_set(&[]);
     // SAFETY: the set is initialised, and no old one is asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };

@@ -9,6 +9,7 @@
 
 mod cases;
 mod compare;
+mod growth;
 mod host;
 mod load;
 mod measure;
@@ -16,6 +17,7 @@ mod parameters;
 mod proxies;
 mod report;
 mod summary;
+mod wrk;
 
 use std::time::Instant;
 
@@ -24,6 +26,7 @@ use clap::Parser;
 
 use cases::{CASES, Task};
 use compare::Bench;
+use growth::GROWTHS;
 use host::Cores;
 use load::Load;
 use parameters::{Arguments, Parameters};
@@ -37,6 +40,7 @@ const SPARE_CONNECTIONS: usize = 500;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    check_names(&arguments)?;
     let began = Instant::now();
     host::enter_own_network()?;
     let directory = tempfile::Builder::new()
@@ -58,8 +62,24 @@ fn main() -> Result<()> {
         arguments.results.display(),
         began.elapsed().as_secs_f64()
     );
-    let invalid: usize = report.cases.iter().map(|case| case.summary.invalid).sum();
+    let of_cases = report.cases.iter().map(|case| case.summary.invalid);
+    let of_curves = report.growth.iter().map(|curve| curve.errors.len());
+    let invalid: usize = of_cases.chain(of_curves).sum();
     ensure!(invalid == 0, "{invalid} rounds are invalid");
+    Ok(())
+}
+
+/// A name that is not known would measure nothing, and look as if it had.
+fn check_names(arguments: &Arguments) -> Result<()> {
+    let cases = CASES.iter().map(|case| case.id);
+    let known: Vec<_> = cases.chain(GROWTHS.iter().map(|g| g.id)).collect();
+    for name in &arguments.only {
+        ensure!(
+            known.contains(&name.as_str()),
+            "there is no `{name}`, but: {}",
+            known.join(" ")
+        );
+    }
     Ok(())
 }
 
@@ -103,6 +123,7 @@ fn run(arguments: &Arguments, bench: &Bench) -> Result<Report> {
         parameters: bench.parameters,
         open_loop_rate: None,
         cases: Vec::new(),
+        growth: Vec::new(),
     };
     for case in CASES.iter().filter(|case| wanted(case.id)) {
         if let Task::Latency = case.task {
@@ -112,6 +133,9 @@ fn run(arguments: &Arguments, bench: &Bench) -> Result<Report> {
         }
         let rounds = bench.compare(case, report.open_loop_rate)?;
         report.cases.push(report::outcome(case, rounds));
+    }
+    for growth in GROWTHS.iter().filter(|growth| wanted(growth.id)) {
+        report.growth.push(bench.grow(growth)?);
     }
     report.date = report::date();
     Ok(report)

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::cases::Case;
+use crate::growth::Curve;
 use crate::parameters::Parameters;
 use crate::proxies::Kind;
 use crate::summary::{Comparison, Sample, Spread, Summary, Verdict};
@@ -28,6 +29,8 @@ pub struct Report {
     pub open_loop_rate: Option<f64>,
     /// Each case.
     pub cases: Vec<Outcome>,
+    /// How ours grows.
+    pub growth: Vec<Curve>,
 }
 
 /// What a case found.
@@ -110,6 +113,9 @@ pub fn table(report: &Report) -> String {
     for outcome in &report.cases {
         add_case(&mut table, outcome);
     }
+    for curve in &report.growth {
+        add_curve(&mut table, curve);
+    }
     table
 }
 
@@ -135,6 +141,12 @@ fn add_case(table: &mut String, outcome: &Outcome) {
                 .map(describe)
                 .unwrap_or_default()
         };
+        let others: Vec<_> = [Kind::HaproxyPipes, Kind::EvenkeelBefore]
+            .into_iter()
+            .map(|kind| (kind, against(kind)))
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(kind, text)| format!("ours / {} {text}", kind.name()))
+            .collect();
         let noise = summary.noise.filter(|_| compared);
         let _ = writeln!(
             table,
@@ -147,10 +159,7 @@ fn add_case(table: &mut String, outcome: &Outcome) {
             noise.map(percent).unwrap_or_default(),
             against(Kind::Haproxy),
             against(Kind::Nginx),
-            match against(Kind::EvenkeelBefore) {
-                text if text.is_empty() => text,
-                text => format!("ours / before {text}"),
-            },
+            others.join(", "),
         );
     }
     if summary.invalid > 0 {
@@ -160,6 +169,33 @@ fn add_case(table: &mut String, outcome: &Outcome) {
                 let _ = writeln!(table, "  {} {}: {error}", sample.round, sample.proxy.name());
             }
         }
+    }
+}
+
+fn add_curve(table: &mut String, curve: &Curve) {
+    let Curve { title, figure, .. } = curve;
+    let _ = write!(table, "{title}, {figure}: ");
+    for point in &curve.points {
+        let median = point.spread.map(|spread| number(spread.median));
+        let cell = median.unwrap_or_else(|| "-".to_owned());
+        let _ = write!(table, " {} → {cell} ", point.at);
+    }
+    let Some(growth) = curve.growth else {
+        let _ = writeln!(table, " no valid rounds");
+        return;
+    };
+    let verdict = match curve.target {
+        Some(target) if growth.median <= target => format!(" ≤ {target:.2} met"),
+        Some(target) => format!(" ≤ {target:.2} MISSED"),
+        None => String::new(),
+    };
+    let Spread { median, min, max } = growth;
+    let _ = writeln!(
+        table,
+        " last / first {median:.2} ({min:.2}-{max:.2}){verdict}"
+    );
+    for error in &curve.errors {
+        let _ = writeln!(table, "  INVALID: {error}");
     }
 }
 

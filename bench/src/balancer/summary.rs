@@ -108,8 +108,9 @@ pub fn summarise(case: &Case, samples: &[Sample]) -> Summary {
     }
     let noise = ratio(samples, case.figure, Kind::EvenkeelAgain);
     let targets = [
-        (Kind::Haproxy, Some(case.haproxy_target)),
-        (Kind::Nginx, Some(case.nginx_target)),
+        (Kind::Haproxy, case.haproxy_target),
+        (Kind::Nginx, case.nginx_target),
+        (Kind::HaproxyPipes, None),
         (Kind::EvenkeelBefore, None),
     ];
     let mut comparisons = Vec::new();

@@ -75,8 +75,8 @@ pub enum Wrong {
     #[error("the proxy ended a connection {0}")]
     Ended(&'static str),
     /// Answers stay away.
-    #[error("{0} requests were not answered in time")]
-    Stalled(usize),
+    #[error("answers stay away: {0}")]
+    Stalled(String),
     /// The open loop's queue is full.
     #[error("the proxy cannot keep up with the rate")]
     Behind,
@@ -118,6 +118,7 @@ pub struct Generator {
     next_due: Instant,
     stopped: bool,
     under_way: usize,
+    asked: u64,
     /// Requests that were answered since the measurement began.
     pub answered: u64,
     /// Bytes of answers that came since then.
@@ -145,6 +146,7 @@ impl Generator {
             next_due: now,
             stopped: false,
             under_way: 0,
+            asked: 0,
             answered: 0,
             received: 0,
             latency: new_histogram(),
@@ -169,6 +171,23 @@ impl Generator {
     /// Requests without their whole answer.
     pub fn under_way(&self) -> usize {
         self.under_way + self.waiting.len()
+    }
+
+    /// Where the requests are that have no whole answer, in words.
+    pub fn describe(&self) -> String {
+        let in_phase = |wanted: fn(&Phase) -> bool| {
+            let clients = self.clients.iter().flatten();
+            clients.filter(|client| wanted(&client.phase)).count()
+        };
+        format!(
+            "{} requests wait for a client, {} were not taken, {} have no whole answer, and {} connections \
+             were not closed after it; the proxy was asked {} times",
+            self.waiting.len(),
+            in_phase(|phase| matches!(phase, Phase::Sending(_))),
+            in_phase(|phase| matches!(phase, Phase::Reading)),
+            in_phase(|phase| matches!(phase, Phase::Ending)),
+            self.asked,
+        )
     }
 
     /// Whether all clients of [`Pace::Once`] have had their answer.
@@ -250,6 +269,7 @@ impl Generator {
             client.intended = intended;
             client.phase = Phase::Sending(0);
             self.under_way += 1;
+            self.asked += 1;
         }
         self.send(slot)
     }

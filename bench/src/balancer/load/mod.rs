@@ -198,7 +198,7 @@ impl Worker {
             let epoll = self.epoll.as_fd();
             match order {
                 Order::Measure(workload, timing, meter, reply) => {
-                    match Round::start(workload, timing, meter, epoll, now) {
+                    match Round::start(workload, timing, meter, epoll, now, self.origin.served) {
                         Ok(round) => self.round = Some((round, reply)),
                         Err(error) => drop(reply.send(Err(error))),
                     }
@@ -237,7 +237,7 @@ impl Worker {
             let outcome = match self.lost.take() {
                 Some(wrong) => Some(Err(wrong.into())),
                 None if held.all_connected() => Some(Ok(())),
-                None if now >= *until => Some(Err(Wrong::Stalled(held.under_way()).into())),
+                None if now >= *until => Some(Err(Wrong::Stalled(held.describe()).into())),
                 None => None,
             };
             if let Some(outcome) = outcome

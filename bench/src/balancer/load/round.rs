@@ -57,6 +57,8 @@ pub struct Round {
     /// When the stage ends.
     until: Instant,
     measured: Duration,
+    /// Answers that the origin had given before.
+    served_before: u64,
     wrong: Option<Wrong>,
 }
 
@@ -68,6 +70,7 @@ impl Round {
         meter: Meter,
         epoll: BorrowedFd<'_>,
         now: Instant,
+        served: u64,
     ) -> Result<Self> {
         let connections = u64::try_from(workload.connections)?;
         let open_loop = matches!(workload.pace, Pace::Open { .. });
@@ -79,6 +82,7 @@ impl Round {
             stage: Stage::Warming,
             until: now + timing.warm_up,
             measured: timing.measured,
+            served_before: served,
             wrong: None,
         })
     }
@@ -120,9 +124,7 @@ impl Round {
             Stage::Warming if now >= self.until => self.begin(now, served).err().map(Err),
             Stage::Measuring { .. } if now >= self.until => self.end(now, served).err().map(Err),
             Stage::Draining(_) if self.generator.under_way() == 0 => Some(self.outcome()),
-            Stage::Draining(_) if now >= self.until => {
-                Some(Err(Wrong::Stalled(self.generator.under_way()).into()))
-            }
+            Stage::Draining(_) if now >= self.until => Some(Err(self.stalled(served))),
             Stage::Warming | Stage::Measuring { .. } | Stage::Draining(_) => None,
         }
     }
@@ -153,7 +155,7 @@ impl Round {
         let answers = self.generator.answered;
         let origin = served - before;
         if self.generator.received == 0 {
-            return Err(Wrong::Stalled(self.generator.under_way()).into());
+            return Err(self.stalled(served));
         }
         // At the start and at the end each client may have a request that one side has counted.
         if answers.abs_diff(origin) > self.connections {
@@ -174,6 +176,13 @@ impl Round {
         self.until = now + DRAIN_PATIENCE;
         self.stage = Stage::Draining(Box::new(measured));
         Ok(())
+    }
+
+    /// Says whether requests or answers are missing.
+    fn stalled(&self, served: u64) -> anyhow::Error {
+        let served = served - self.served_before;
+        let where_they_are = self.generator.describe();
+        Wrong::Stalled(format!("{where_they_are}, the origin {served} times")).into()
     }
 
     fn outcome(&mut self) -> Result<Measured> {

@@ -8,16 +8,19 @@ use anyhow::Result;
 use super::{Mode, Plan};
 use crate::load::HEALTH_PATH;
 
-/// Writes its configuration and returns how it is started.
-pub fn command(plan: &Plan) -> Result<Command> {
+/// What HAProxy splices through pipes that it made larger than the kernel does: 512 KiB.
+pub const LARGE_PIPES: &str = "  tune.pipesize 524288\n";
+
+/// Writes its configuration, with more lines for its global section, and returns how it is started.
+pub fn command(plan: &Plan, more: &str) -> Result<Command> {
     let path = plan.directory.join("haproxy.cfg");
-    std::fs::write(&path, config(plan)?)?;
+    std::fs::write(&path, config(plan, more)?)?;
     let mut command = Command::new("haproxy");
     command.args(["-db", "-q", "-f"]).arg(path);
     Ok(command)
 }
 
-fn config(plan: &Plan) -> Result<String> {
+fn config(plan: &Plan, more: &str) -> Result<String> {
     let Plan {
         front, connections, ..
     } = plan;
@@ -31,7 +34,7 @@ fn config(plan: &Plan) -> Result<String> {
     // Without `no strict-limits` it refuses to start where it may not open two files for each connection,
     // of which idle clients need one.
     let mut config = format!(
-        "global\n  nbthread 1\n  maxconn {connections}\n  no strict-limits\n\
+        "global\n  nbthread 1\n  maxconn {connections}\n  no strict-limits\n{more}\
          defaults\n  mode {mode}\n  option splice-request\n  option splice-response\n\
          \x20 timeout connect 3s\n  timeout client 300s\n  timeout server 300s\n\
          \x20 timeout http-request 10s\n  timeout http-keep-alive 300s\n\

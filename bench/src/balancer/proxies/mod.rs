@@ -9,12 +9,11 @@ mod preflight;
 use std::cell::Cell;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use crate::host;
@@ -32,6 +31,8 @@ pub enum Kind {
     EvenkeelBefore,
     /// Debian's HAProxy.
     Haproxy,
+    /// The same with larger pipes to splice through than it has by itself.
+    HaproxyPipes,
     /// Debian's nginx.
     Nginx,
 }
@@ -44,6 +45,7 @@ impl Kind {
             Self::EvenkeelAgain => "evenkeel-again",
             Self::EvenkeelBefore => "evenkeel-before",
             Self::Haproxy => "haproxy",
+            Self::HaproxyPipes => "haproxy-pipes",
             Self::Nginx => "nginx",
         }
     }
@@ -147,7 +149,8 @@ impl Workshop {
                 let before = self.before.as_ref().unwrap_or(&self.balancer);
                 evenkeel::command(before, &plan)?
             }
-            Kind::Haproxy => haproxy::command(&plan)?,
+            Kind::Haproxy => haproxy::command(&plan, "")?,
+            Kind::HaproxyPipes => haproxy::command(&plan, haproxy::LARGE_PIPES)?,
             Kind::Nginx => nginx::command(&plan)?,
         };
         let log = directory.join("log");
@@ -212,19 +215,7 @@ impl Drop for Proxy {
 
 /// Starts the program on these cores, so that it ends with us.
 fn spawn(command: &mut Command, kind: Kind, cores: &[usize]) -> Result<Child> {
-    let cores = cores.to_vec();
-    let at_our_end = Proxy::end_signal(kind);
-    // SAFETY: between fork and exec only system calls are made.
-    unsafe {
-        command.pre_exec(move || {
-            host::unblock_signals();
-            set_parent_process_death_signal(Some(at_our_end))?;
-            host::hurry();
-            host::pin(&cores)?;
-            Ok(())
-        });
-    }
-    command
+    host::confine(command, cores, Proxy::end_signal(kind))
         .spawn()
         .with_context(|| format!("{} cannot be started", kind.name()))
 }
