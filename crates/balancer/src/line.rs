@@ -136,28 +136,34 @@ mod tests {
     use crate::shared::Shared;
     use std::time::Instant;
 
-    const THREADS: usize = 4;
-    const BOUND: u32 = 3;
-    const EACH: usize = 2_000;
+    const THREADS: usize = 6;
+    const TURNS: u64 = 30_000;
 
     /// Threads that take slots and free them as fast as they can. Each must get each of its slots, no more
     /// than the bound may be out at once, and none may be left over.
     #[test]
     fn no_wake_up_is_lost_and_the_bound_holds_over_threads() {
+        // With two the line is mostly empty, and each release meets somebody who is about to join.
+        for (threads, bound) in [(2, 1), (THREADS, 1), (THREADS, 3)] {
+            contend(threads, bound);
+        }
+    }
+
+    fn contend(threads: usize, bound: u32) {
         let shared = Shared::new(THREADS, String::new()).unwrap();
         let address = SocketAddrV4::new([127, 0, 0, 1].into(), 1);
         let record = Arc::new(BackendRecord::new(address, THREADS, Instant::now()));
         let out = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for thread in 0..THREADS {
+            for thread in 0..threads {
                 let (shared, record, out) = (&shared, &record, &out);
                 scope.spawn(move || {
-                    for client in 0..EACH as u64 {
-                        take(shared, record, thread, client);
+                    for client in 0..TURNS / threads as u64 {
+                        take(shared, record, bound, thread, client);
                         let before = out.fetch_add(1, Ordering::SeqCst);
-                        assert!(before < BOUND as usize, "{before} are out");
+                        assert!(before < bound as usize, "{before} are out");
                         out.fetch_sub(1, Ordering::SeqCst);
-                        shared.line.pass_on(record, BOUND, &shared.threads);
+                        shared.line.pass_on(record, bound, &shared.threads);
                     }
                 });
             }
@@ -167,8 +173,8 @@ mod tests {
     }
 
     /// Takes a slot the way that a connection does, or waits until one is granted.
-    fn take(shared: &Shared, record: &Arc<BackendRecord>, thread: usize, client: u64) {
-        if shared.line.is_empty() && record.standing.take_slot(BOUND) {
+    fn take(shared: &Shared, record: &Arc<BackendRecord>, bound: u32, thread: usize, client: u64) {
+        if shared.line.is_empty() && record.standing.take_slot(bound) {
             return;
         }
         let waiter = Waiter {
@@ -177,7 +183,7 @@ mod tests {
             except: Vec::new(),
         };
         let turn = shared.line.join(waiter, usize::MAX).unwrap();
-        shared.line.serve(record, BOUND, &shared.threads);
+        shared.line.serve(record, bound, &shared.threads);
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         let grant = loop {
             if let Some(grant) = shared.threads[thread].take_grants().pop() {

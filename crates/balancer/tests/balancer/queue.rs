@@ -188,7 +188,9 @@ fn a_client_that_leaves_the_line_takes_nobodys_place() {
     in_namespace(|| {
         let gated = Gated::new("a");
         let host = Host::start();
-        host.serve(&bounded(1, &[&gated], 1));
+        let mut config = bounded(1, &[&gated], 1);
+        config.policy.queue.timeout_ms = 60_000;
+        host.serve(&config);
         let mut first = asking(&host, "/first");
         host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
         let leaving: Vec<_> = (0..3).map(|_| asking(&host, "/left")).collect();
@@ -203,6 +205,39 @@ fn a_client_that_leaves_the_line_takes_nobodys_place() {
         let seen = String::from_utf8(gated.origin.bytes()).unwrap();
         assert_eq!(seen.matches("/left").count(), 0);
         assert_eq!(get(host.front(), "/").status, 200);
+    });
+}
+
+#[test]
+fn a_slot_whose_client_left_when_it_was_granted_is_not_lost() {
+    in_namespace(|| {
+        let gated = Gated::new("a");
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            ..Options::default()
+        });
+        let mut config = bounded(1, &[&gated], 1);
+        config.policy.queue.timeout_ms = 3_000;
+        host.serve(&config);
+        let mut first = asking(&host, "/");
+        eventually("it is there", || {
+            (gated.at_once.load(Ordering::SeqCst) == 1).then_some(())
+        });
+        let leaves = asking(&host, "/left");
+        await_waiting(&host, 1);
+        // The balancer finds the answer and the end of the client that is next in one turn.
+        host.signal(libc::SIGSTOP);
+        gated.open();
+        eventually("it has answered", || {
+            (gated.at_once.load(Ordering::SeqCst) == 0).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        drop(leaves);
+        host.signal(libc::SIGCONT);
+        assert_eq!(first.reply(false).unwrap().status, 200);
+        for _ in 0..3 {
+            assert_eq!(get(host.front(), "/").status, 200);
+        }
     });
 }
 
