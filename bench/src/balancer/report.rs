@@ -64,7 +64,9 @@ pub fn machine() -> BTreeMap<&'static str, String> {
             .map(|(_, value)| value.trim().to_owned())
             .unwrap_or_default()
     };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    // Not those that this thread may use, which is kept on one.
+    let cpus = read("/proc/cpuinfo");
+    let cores = cpus.lines().filter(|l| l.starts_with("processor")).count();
     [
         ("cpu", field("/proc/cpuinfo", "model name")),
         ("cores", cores.to_string()),

@@ -232,9 +232,9 @@ impl Generator {
         if let Phase::Sending(_) = client.phase {
             self.send(slot)?;
         }
-        if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
-        {
-            self.read(slot, epoll, scratch)?;
+        let hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if hung_up || flags.contains(EventFlags::IN) {
+            self.read(slot, hung_up, epoll, scratch)?;
         }
         Ok(())
     }
@@ -288,9 +288,12 @@ impl Generator {
         Ok(())
     }
 
+    /// Reads until there is nothing more. No other event tells of an end that came together with bytes, so
+    /// a connection that `hung_up` is read to its end.
     fn read(
         &mut self,
         slot: usize,
+        hung_up: bool,
         epoll: BorrowedFd<'_>,
         scratch: &mut [u8],
     ) -> Result<(), Wrong> {
@@ -327,10 +330,13 @@ impl Generator {
                     client.phase = Phase::Ending;
                     continue;
                 }
+                if hung_up {
+                    return Err(Wrong::Ended("that was to stay open"));
+                }
                 self.finish(slot, epoll)?;
                 return Ok(());
             }
-            if short {
+            if short && !hung_up {
                 return Ok(());
             }
         }

@@ -5,11 +5,12 @@
 
 mod answer;
 mod generator;
+mod origin;
 mod payload;
 mod round;
 mod socket;
-
-mod origin;
+#[cfg(test)]
+mod tests;
 
 pub use generator::{Pace, Workload, Wrong};
 pub use payload::{Body, HEALTH_PATH};
