@@ -19,6 +19,7 @@ mod report;
 mod summary;
 mod wrk;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -38,7 +39,17 @@ const ORIGIN_PORT: u16 = 1_999;
 /// Connections that each proxy may have besides the idle ones.
 const SPARE_CONNECTIONS: usize = 500;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match measure_all() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-balancer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_all() -> Result<()> {
     let arguments = Arguments::parse();
     check_names(&arguments)?;
     let began = Instant::now();
