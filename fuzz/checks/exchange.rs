@@ -1,7 +1,7 @@
 //! One request and any answer: in pieces as at once, and a connection is only used again after an answer
 //! whose end both sides know.
 
-use balancer::http::exchange::{Closing, Exchange};
+use balancer::http::exchange::{Closing, Exchange, Moment};
 use balancer::http::head::HeadScanner;
 use balancer::http::malformed::Malformed;
 use balancer::http::request::RequestHead;
@@ -58,7 +58,7 @@ fn take(request: &str, answer: &[u8], length: usize) -> Result<Outcome, Malforme
     for piece in answer.chunks(length) {
         held.extend_from_slice(piece);
         let mut out = Vec::new();
-        let step = exchange.take_answer(&mut held, false, &mut fields, &mut out)?;
+        let step = exchange.take_answer(&mut held, Moment::default(), &mut fields, &mut out)?;
         assert!(step.consumed <= held.len());
         client.extend_from_slice(&out);
         client.extend_from_slice(&held[step.body.clone()]);

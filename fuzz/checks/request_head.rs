@@ -3,8 +3,9 @@
 
 use balancer::http::head::{FieldSpan, HeadScanner, HeadSpan};
 use balancer::http::malformed::Malformed;
+use balancer::http::provenance::Origin;
 use balancer::http::request::RequestHead;
-use balancer::http::rewrite::{Origin, write_request};
+use balancer::http::rewrite::write_request;
 
 use super::peers::agree_on_request;
 
@@ -49,10 +50,7 @@ fn in_pieces(data: &[u8]) -> Result<Option<HeadSpan>, Malformed> {
 
 /// What is sent on is a sound head again, with the same meaning.
 fn survives(head: &RequestHead<'_>) {
-    let origin = Origin {
-        client: [192, 0, 2, 1].into(),
-        own_host: b"192.0.2.2:80",
-    };
+    let origin = Origin::new([192, 0, 2, 1].into(), b"192.0.2.2:80");
     let mut out = Vec::new();
     write_request(head, origin, &mut out);
     let mut fields: Vec<FieldSpan> = Vec::new();

@@ -37,6 +37,7 @@ fn survives(head: &ResponseHead<'_>, client: Version) {
         client,
         closing: Closing::Stays,
         switching: false,
+        date: None,
     };
     let mut out = Vec::new();
     write_response(head, passing, &mut out);

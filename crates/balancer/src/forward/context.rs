@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use balancing::Turn;
+use balancing::{Random, Turn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -15,7 +16,9 @@ use super::pipe::Pipe;
 use super::slots::{Key, Slots};
 use super::wheel::{Timer, Wheel};
 use super::wire::{Received, Wire};
+use crate::http::date::Date;
 use crate::http::head::FieldSpan;
+use crate::http::provenance::{FRESH_ID_BYTES, hex_id};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::statistics::ThreadCounters;
@@ -106,6 +109,12 @@ pub struct Context {
     pub told_second: u64,
     /// Whether no further request is wanted.
     pub leaving: bool,
+    /// The second that it is.
+    pub date: Date,
+    date_until: u64,
+    /// What is alike in all ids of requests that this thread makes.
+    id_prefix: u64,
+    random: Random,
     epoll: OwnedFd,
 }
 
@@ -115,6 +124,8 @@ impl Context {
     pub fn new(thread: usize, shared: Arc<Shared>, epoll: OwnedFd, seed: u64) -> Self {
         let now_us = shared.now_us();
         let now = now_us / 1_000;
+        // Another sequence than that by which backends are drawn.
+        let mut random = Random::new(!seed);
         Self {
             thread,
             snapshot: Arc::new(Snapshot::empty()),
@@ -129,9 +140,31 @@ impl Context {
             told_requests: 0,
             told_second: 0,
             leaving: false,
+            date: Date::from_unix(0),
+            date_until: 0,
+            id_prefix: random.next_u64(),
+            random,
             epoll,
             shared,
         }
+    }
+
+    /// A new id for a request, where requests have one. The second half of it repeats after 2^64 requests,
+    /// and the first is drawn for each thread, so no two are alike.
+    pub fn next_request_id(&mut self) -> Option<[u8; FRESH_ID_BYTES]> {
+        let wanted = self.snapshot.policy.forwarding.request_id.is_some();
+        wanted.then(|| hex_id([self.id_prefix, self.random.next_u64()]))
+    }
+
+    /// Looks at the calendar, once a second.
+    fn keep_date(&mut self) {
+        if self.now < self.date_until {
+            return;
+        }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix = unix.unwrap_or_default();
+        self.date = Date::from_unix(unix.as_secs());
+        self.date_until = self.now + 1_000 - u64::from(unix.subsec_millis());
     }
 
     /// This thread's totals.
@@ -164,6 +197,7 @@ impl Context {
     pub fn take_time(&mut self) {
         self.now_us = self.shared.now_us();
         self.now = self.now_us / 1_000;
+        self.keep_date();
     }
 
     /// How many bytes one read may take: less when slow readers already make many wait.

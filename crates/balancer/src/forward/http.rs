@@ -243,7 +243,7 @@ impl HttpSession {
         self.give_up(Outcome::of(reason), context);
         peer.at_the_latest = u64::MAX;
         scratch.out.clear();
-        write_reply(reason, recipient, &mut scratch.out);
+        write_reply(reason, recipient, context.date, &mut scratch.out);
         self.outbox
             .refill([&scratch.out, b""], &mut context.buffers);
         self.phase = Phase::Answering(recipient.closing);

@@ -8,7 +8,7 @@ use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession, Phase, land};
 use super::peer::{Peer, Step};
 use super::wire::Received;
-use crate::http::exchange::{AnswerStep, Closing, End};
+use crate::http::exchange::{AnswerStep, Closing, End, Moment};
 use crate::http::malformed::Malformed;
 use crate::http::reply::Reason;
 
@@ -128,10 +128,13 @@ impl HttpSession {
         flight.request.forget_if_sent(&mut context.buffers);
         scratch.out.clear();
         let input = scratch.input.get_mut(..filled).unwrap_or_default();
-        let leaving = context.leaving;
+        let moment = Moment {
+            leaving: context.leaving,
+            date: Some(context.date),
+        };
         let (fields, out) = (&mut scratch.fields, &mut scratch.out);
         let AnswerStep { consumed, body } =
-            match flight.exchange.take_answer(input, leaving, fields, out) {
+            match flight.exchange.take_answer(input, moment, fields, out) {
                 Ok(step) => step,
                 Err(malformed) => return self.refuse_answer(malformed, peer, context, scratch),
             };

@@ -11,9 +11,10 @@ use crate::http::exchange::Exchange;
 use crate::http::head::HeadSpan;
 use crate::http::malformed::Malformed;
 use crate::http::pace::Pace;
+use crate::http::provenance::{Origin, RequestId};
 use crate::http::reply::Reason;
 use crate::http::request::RequestHead;
-use crate::http::rewrite::{Origin, write_request};
+use crate::http::rewrite::write_request;
 use crate::proxy_protocol;
 use crate::statistics::add;
 
@@ -134,9 +135,20 @@ impl HttpSession {
             let front = context.snapshot.edge.front;
             proxy_protocol::write(version, peer.address, front, &mut request);
         }
+        let id = context.next_request_id();
+        let snapshot = &context.snapshot;
+        let forwarding = &snapshot.policy.forwarding;
         let origin = Origin {
             client: *peer.address.ip(),
-            own_host: &context.snapshot.own_host,
+            own_host: &snapshot.own_host,
+            trusted: peer.trusted,
+            forwarded: forwarding.forwarded,
+            id: id
+                .zip(forwarding.request_id.as_deref())
+                .map(|(fresh, name)| RequestId {
+                    name: name.as_bytes(),
+                    fresh,
+                }),
         };
         write_request(&head, origin, &mut request);
         request.extend_from_slice(rest.get(..body.kept).unwrap_or_default());

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::body::Body;
 use super::chunked::{Advance, Output};
+use super::date::Date;
 use super::head::{FieldSpan, HeadScanner};
 use super::malformed::Malformed;
 use super::request::RequestHead;
@@ -54,6 +55,15 @@ pub enum End {
     Unanswered,
     /// The answer is cut off.
     CutOff,
+}
+
+/// What holds while an answer is passed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// The balancer wants no further request on the client's connection.
+    pub leaving: bool,
+    /// The time, for an answer that says none.
+    pub date: Option<Date>,
 }
 
 /// What became of some bytes of an answer.
@@ -229,15 +239,14 @@ impl Exchange {
         self.client
     }
 
-    /// Takes bytes of the answer. Heads for the client are written to `out`; `leaving` says that the
-    /// balancer wants no further request on the client's connection.
+    /// Takes bytes of the answer. Heads for the client are written to `out`.
     ///
     /// # Errors
     /// A malformed answer. As long as nothing of it was passed on, the client can be told so.
     pub fn take_answer(
         &mut self,
         input: &mut [u8],
-        leaving: bool,
+        moment: Moment,
         fields: &mut Vec<FieldSpan>,
         out: &mut Vec<u8>,
     ) -> Result<AnswerStep, Malformed> {
@@ -254,7 +263,7 @@ impl Exchange {
                 return Err(Malformed::Bad("the first line is empty"));
             }
             let head = ResponseHead::read(bytes.get(..span.end).unwrap_or_default(), fields)?;
-            self.take_head(&head, leaving, out)?;
+            self.take_head(&head, moment, out)?;
             consumed += span.end;
         }
         let Answer::Body(body) = &mut self.answer else {
@@ -273,7 +282,7 @@ impl Exchange {
     fn take_head(
         &mut self,
         head: &ResponseHead<'_>,
-        leaving: bool,
+        moment: Moment,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
         self.status = head.status;
@@ -283,11 +292,11 @@ impl Exchange {
             }
             101 => self.switch(),
             100..=199 => self.answer = Answer::Head(HeadScanner::default()),
-            _ => self.take_final_head(head, leaving),
+            _ => self.take_final_head(head, moment.leaving),
         }
         // A client of HTTP/1.0 does not know interim answers.
         if head.status >= 200 || self.client == Version::Http11 {
-            write_response(head, self.passing(), out);
+            write_response(head, self.passing(moment.date), out);
         }
         Ok(())
     }
@@ -319,11 +328,12 @@ impl Exchange {
         self.client_persists &= end_is_seen && self.request_is_whole() && !leaving;
     }
 
-    fn passing(&self) -> Passing {
+    fn passing(&self, date: Option<Date>) -> Passing {
         Passing {
             client: self.client,
             closing: self.closing(),
             switching: self.switched,
+            date,
         }
     }
 

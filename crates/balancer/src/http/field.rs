@@ -19,6 +19,8 @@ pub enum FieldKind {
     Provenance,
     /// `Max-Forwards`: how many more proxies an `OPTIONS` or `TRACE` may pass.
     HopLimit,
+    /// `Date`.
+    Date,
     /// `Expect`.
     Expect,
     /// Everything else, passed on unless `Connection` names it.
@@ -35,7 +37,7 @@ pub fn kind_of(name: &[u8]) -> FieldKind {
         // Only fields that begin with one of these letters mean anything here.
         Some(
             b'h' | b'H' | b'c' | b'C' | b't' | b'T' | b'u' | b'U' | b'k' | b'K' | b'p' | b'P'
-            | b'x' | b'X' | b'f' | b'F' | b'm' | b'M' | b'e' | b'E',
+            | b'x' | b'X' | b'f' | b'F' | b'm' | b'M' | b'e' | b'E' | b'd' | b'D',
         ) => {}
         _ => return FieldKind::Other,
     }
@@ -49,6 +51,7 @@ fn kind_of_plain(name: &[u8]) -> FieldKind {
     let is = |text: &[u8]| name.eq_ignore_ascii_case(text);
     match name.len() {
         2 if is(b"te") => FieldKind::HopByHop,
+        4 if is(b"date") => FieldKind::Date,
         4 if is(b"host") => FieldKind::Host,
         6 if is(b"expect") => FieldKind::Expect,
         7 if is(b"upgrade") => FieldKind::Upgrade,
@@ -105,6 +108,7 @@ mod tests {
             ("Forwarded", FieldKind::Provenance),
             ("Max-Forwards", FieldKind::HopLimit),
             ("Expect", FieldKind::Expect),
+            ("DATE", FieldKind::Date),
             ("Accept", FieldKind::Other),
             ("Hosts", FieldKind::Other),
             ("", FieldKind::Other),

@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod chunked;
+pub mod date;
 pub mod exchange;
 mod extension;
 pub mod field;
@@ -18,6 +19,7 @@ pub mod grammar;
 pub mod head;
 pub mod malformed;
 pub mod pace;
+pub mod provenance;
 pub mod reply;
 pub mod request;
 pub mod response;

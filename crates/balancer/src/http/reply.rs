@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use super::Version;
+use super::date::Date;
 use super::exchange::Closing;
 use super::malformed::Malformed;
-use super::rewrite::write_connection;
+use super::rewrite::{write_connection, write_field};
 
 /// Why the balancer answers itself. In words in the field `Evenkeel-Reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +157,7 @@ impl Recipient {
 }
 
 /// Writes a whole answer.
-pub fn write_reply(reason: Reason, to: Recipient, out: &mut Vec<u8>) {
+pub fn write_reply(reason: Reason, to: Recipient, date: Date, out: &mut Vec<u8>) {
     let mut body = Vec::with_capacity(96);
     reason.write_sentence(&mut body);
     let status = reason.status();
@@ -169,6 +170,7 @@ pub fn write_reply(reason: Reason, to: Recipient, out: &mut Vec<u8>) {
         body.len(),
         reason.word(),
     );
+    write_field(out, b"Date", &date);
     write_connection(to.version, to.closing, out);
     out.extend_from_slice(b"\r\n");
     if !to.to_head {

@@ -201,7 +201,9 @@ impl<'a> Meaning<'a> {
                 self.expects = true;
                 Ok(())
             }
-            FieldKind::HopByHop | FieldKind::Provenance | FieldKind::Other => Ok(()),
+            FieldKind::HopByHop | FieldKind::Provenance | FieldKind::Date | FieldKind::Other => {
+                Ok(())
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub struct ResponseHead<'a> {
     pub keep_alive: bool,
     /// Whether `Connection` names anything but `close`, `keep-alive` and `upgrade`.
     pub nominates: bool,
+    /// Whether it says when it was made.
+    pub has_date: bool,
 }
 
 impl<'a> ResponseHead<'a> {
@@ -58,6 +60,7 @@ impl<'a> ResponseHead<'a> {
             declared: meaning.declared()?,
             keep_alive: !meaning.close && (version == Version::Http11 || meaning.persist),
             nominates: meaning.nominates,
+            has_date: meaning.has_date,
         })
     }
 
@@ -102,6 +105,7 @@ struct Meaning {
     close: bool,
     persist: bool,
     nominates: bool,
+    has_date: bool,
 }
 
 impl Meaning {
@@ -124,6 +128,10 @@ impl Meaning {
             }
             FieldKind::Connection => {
                 self.take_connection(value);
+                Ok(())
+            }
+            FieldKind::Date => {
+                self.has_date = true;
                 Ok(())
             }
             _ => Ok(()),

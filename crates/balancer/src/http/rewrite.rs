@@ -1,30 +1,22 @@
 //! A head as it is sent on.
 //!
 //! Fields that are passed on are copied as the lines that they came as, neighbours in one piece. What is
-//! meant for one hop alone is left out (RFC 9110, section 7.6.1), so is everything that says where a
-//! request came from, which the balancer says itself; `Via` is added both ways.
+//! meant for one hop alone is left out (RFC 9110, section 7.6.1); what is said of a request's way is for
+//! [`super::provenance`] to decide; `Via` is added both ways.
 //!
 //! Requests are sent on as HTTP/1.1, whatever the client speaks.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
 
 use super::Version;
+use super::date::Date;
 use super::exchange::Closing;
 use super::field::FieldKind;
 use super::grammar::list_members;
 use super::head::FieldSpan;
+use super::provenance::{Believed, Origin};
 use super::request::RequestHead;
 use super::response::ResponseHead;
-
-/// What is known of a request's way here.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    /// The client's address.
-    pub client: Ipv4Addr,
-    /// Host and port that the balancer itself listens on, for requests of HTTP/1.0 that name none.
-    pub own_host: &'a [u8],
-}
 
 /// Writes a request's head for the backend.
 pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u8>) {
@@ -39,13 +31,15 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
     if head.is_absolute || head.host.is_none() {
         write_field(out, b"Host", head.host.unwrap_or(origin.own_host));
     }
+    let believed = Believed::find(head, &origin);
     let mut rewritten = None;
     copy_fields(head.bytes, head.fields, out, |field| match field.kind {
+        _ if let Some(keeps) = believed.keeps(field, head, &origin) => keeps,
         FieldKind::Host => !head.is_absolute,
         FieldKind::ContentLength | FieldKind::TransferEncoding => {
             keep_framing(head.bytes, field, &mut rewritten)
         }
-        FieldKind::Other => {
+        FieldKind::Date | FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
         FieldKind::HopLimit => head.hops_left.is_none(),
@@ -65,13 +59,8 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
         write_field(out, b"Connection", b"upgrade");
         write_field(out, b"Upgrade", protocols);
     }
-    let version = digits(head.version);
-    let client = origin.client;
-    // Writing to a Vec does not fail.
-    let _ = write!(
-        out,
-        "X-Forwarded-For: {client}\r\nX-Forwarded-Proto: http\r\nVia: {version} evenkeel\r\n\r\n"
-    );
+    believed.write(head, &origin, out);
+    write_via(head.version, out);
 }
 
 /// How an answer is passed on.
@@ -83,6 +72,8 @@ pub struct Passing {
     pub closing: Closing,
     /// Whether this is a switch to the protocol that the client asked for.
     pub switching: bool,
+    /// The time, for an answer that says none.
+    pub date: Option<Date>,
 }
 
 /// Writes an answer's head for the client.
@@ -110,6 +101,7 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
         | FieldKind::Provenance
         | FieldKind::HopLimit
         | FieldKind::Expect
+        | FieldKind::Date
         | FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
@@ -120,8 +112,21 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
     } else if head.status >= 200 {
         write_connection(passing.client, passing.closing, out);
     }
-    let version = digits(head.version);
-    let _ = write!(out, "Via: {version} evenkeel\r\n\r\n");
+    if let Some(date) = passing
+        .date
+        .filter(|_| !head.has_date && head.status >= 200)
+    {
+        write_field(out, b"Date", &date);
+    }
+    write_via(head.version, out);
+}
+
+/// Writes the last field, and the empty line.
+fn write_via(version: Version, out: &mut Vec<u8>) {
+    out.extend_from_slice(match version {
+        Version::Http10 => b"Via: 1.0 evenkeel\r\n\r\n",
+        Version::Http11 => b"Via: 1.1 evenkeel\r\n\r\n",
+    });
 }
 
 /// Writes what is not the version's default.
@@ -133,14 +138,8 @@ pub fn write_connection(client: Version, closing: Closing, out: &mut Vec<u8>) {
     }
 }
 
-fn digits(version: Version) -> &'static str {
-    match version {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-    }
-}
-
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+/// Writes one field.
+pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }

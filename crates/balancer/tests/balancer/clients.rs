@@ -123,6 +123,7 @@ fn a_bound_that_is_raised_or_set_counts_the_connections_that_are_open() {
         let mut config = http_config(2, &[origin.address]);
         config.policy.limits.connections = Some(3);
         host.configure(&config);
+        host.await_turns();
         let mut late = Client::connect(host.front());
         assert!(
             late.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")

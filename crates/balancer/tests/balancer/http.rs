@@ -95,11 +95,63 @@ fn the_backend_is_told_who_asks() {
         assert_eq!(
             reply.text(),
             "GET /p?q HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 127.0.0.1\r\n\
-             X-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n\r\n"
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop\r\nVia: 1.1 evenkeel\r\n\r\n"
         );
         assert_eq!(reply.field("Via"), Some("1.1 evenkeel"));
+        let date = reply.field("Date").expect("the origin gave none");
+        assert!(date.ends_with(" GMT") && date.contains(" 20"), "{date}");
         assert_eq!(reply.field("Connection"), Some("close"));
         assert_eq!(client.rest().as_deref(), Some(&b""[..]));
+    });
+}
+
+#[test]
+fn a_proxy_that_is_trusted_is_believed_from_then_on_and_no_longer_than_it_is() {
+    in_namespace(|| {
+        let (origin, host) = serving(|request| plain(&request.head));
+        let ask = |client: &mut Client| {
+            client.send(
+                "GET / HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 192.0.2.1\r\n\
+                 X-Request-ID: theirs\r\n\r\n",
+            );
+            client.reply(false).unwrap().text()
+        };
+        let mut proxy = Client::connect_from([127, 0, 0, 5], host.front());
+        let mut other = Client::connect_from([127, 0, 0, 6], host.front());
+        let mut config = http_config(2, &[origin.address]);
+        config.policy.forwarding.trusted_proxies = vec!["127.0.0.5/32".parse().unwrap()];
+        config.policy.forwarding.request_id = Some("X-Request-ID".to_owned());
+        config.policy.forwarding.forwarded = true;
+        // The connections are there already when their networks become trusted, or no longer are.
+        assert!(ask(&mut proxy).contains("X-Forwarded-For: 127.0.0.5\r\n"));
+        host.configure(&config);
+        let told = ask(&mut proxy);
+        assert!(
+            told.contains("X-Forwarded-For: 192.0.2.1, 127.0.0.5\r\n"),
+            "{told}"
+        );
+        assert!(told.contains("X-Request-ID: theirs\r\n"), "{told}");
+        assert!(
+            told.contains("Forwarded: for=127.0.0.5;host=\"shop\";proto=http\r\n"),
+            "{told}"
+        );
+        let mut ids: Vec<String> = (0..3)
+            .map(|_| {
+                let told = ask(&mut other);
+                assert!(told.contains("X-Forwarded-For: 127.0.0.6\r\n"), "{told}");
+                let (_, id) = told.split_once("X-Request-ID: ").unwrap();
+                id.split("\r\n").next().unwrap().to_owned()
+            })
+            .collect();
+        ids.dedup();
+        assert!(
+            ids.len() == 3 && ids.iter().all(|id| id.len() == 32),
+            "{ids:?}"
+        );
+        config.generation = config.generation.next();
+        config.policy.forwarding.trusted_proxies.clear();
+        host.configure(&config);
+        assert!(ask(&mut proxy).contains("X-Forwarded-For: 127.0.0.5\r\n"));
     });
 }
 

@@ -1,7 +1,7 @@
 //! Answers: at every split point, of every kind, and what becomes of the connections after them.
 
 use super::{GET, GET_10, HEAD, answer_in_pieces, exchange};
-use crate::http::exchange::{Closing, End, Sent};
+use crate::http::exchange::{Closing, End, Moment, Sent};
 
 /// What the client gets of an answer, whether it is whole, whether each connection stays.
 type Outcome = (String, bool, Closing, bool);
@@ -138,7 +138,12 @@ fn bytes_after_an_answer_are_none_of_it() {
     let mut input =
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\n\r\n".to_vec();
     let step = exchange
-        .take_answer(&mut input, false, &mut Vec::new(), &mut Vec::new())
+        .take_answer(
+            &mut input,
+            Moment::default(),
+            &mut Vec::new(),
+            &mut Vec::new(),
+        )
         .unwrap();
     assert!(exchange.answer_is_whole());
     assert_eq!(&input[step.body], b"hi");
@@ -170,8 +175,12 @@ fn an_ambiguous_answer_is_refused_before_any_of_it_is_passed_on() {
     ];
     for answer in answers {
         let mut out = Vec::new();
-        let took =
-            exchange(GET).take_answer(&mut answer.to_vec(), false, &mut Vec::new(), &mut out);
+        let took = exchange(GET).take_answer(
+            &mut answer.to_vec(),
+            Moment::default(),
+            &mut Vec::new(),
+            &mut out,
+        );
         assert!(
             took.is_err() && out.is_empty(),
             "{:?}",

@@ -5,13 +5,15 @@ mod arbitrary;
 mod chunks;
 mod requests;
 mod sent_on;
+mod ways;
 
 use super::Version;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Moment};
 use super::head::{FieldSpan, HeadScanner};
 use super::malformed::Malformed;
+use super::provenance::Origin;
 use super::request::RequestHead;
-use super::rewrite::{Origin, write_request};
+use super::rewrite::write_request;
 
 /// Reads a request's head, and gives what becomes of it to `with`.
 fn with_head<T>(text: &[u8], with: impl FnOnce(&RequestHead<'_>) -> T) -> Result<T, Malformed> {
@@ -28,12 +30,18 @@ fn exchange(request: &str) -> Exchange {
     with_head(request.as_bytes(), Exchange::begin).unwrap()
 }
 
+/// The way of the requests in these tests.
+fn origin() -> Origin<'static> {
+    Origin::new("10.0.0.9".parse().unwrap(), b"10.200.0.5:80")
+}
+
 /// What the backend is sent for a request's head.
 fn sent_on(request: &str) -> String {
-    let origin = Origin {
-        client: "10.0.0.9".parse().unwrap(),
-        own_host: b"10.200.0.5:80",
-    };
+    sent_on_from(request, origin())
+}
+
+/// What the backend is sent for a request's head that came this way.
+fn sent_on_from(request: &str, origin: Origin<'_>) -> String {
     let mut out = Vec::new();
     with_head(request.as_bytes(), |head| {
         write_request(head, origin, &mut out)
@@ -49,7 +57,7 @@ fn answer_in_pieces(exchange: &mut Exchange, pieces: &[&[u8]]) -> Result<Vec<u8>
     for piece in pieces {
         held.extend_from_slice(piece);
         let mut out = Vec::new();
-        let step = exchange.take_answer(&mut held, false, &mut fields, &mut out)?;
+        let step = exchange.take_answer(&mut held, Moment::default(), &mut fields, &mut out)?;
         client.extend_from_slice(&out);
         client.extend_from_slice(&held[step.body.clone()]);
         held.drain(..step.consumed);

@@ -2,8 +2,7 @@
 
 use super::{GET, GET_10, answer_in_pieces, exchange, sent_on};
 
-const TAIL: &str =
-    "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nVia: 1.1 evenkeel\r\n\r\n";
+const TAIL: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nVia: 1.1 evenkeel\r\n\r\n";
 
 #[test]
 fn a_request_is_sent_on_without_what_was_meant_for_this_hop() {
@@ -69,6 +68,7 @@ fn a_request_of_http_1_0_is_sent_on_as_1_1_with_a_host() {
         format!(
             "GET / HTTP/1.1\r\nHost: 10.200.0.5:80\r\n{}",
             TAIL.replace("1.1 even", "1.0 even")
+                .replace("Host: a", "Host: 10.200.0.5:80")
         )
     );
 }
@@ -130,6 +130,8 @@ fn the_host_that_an_absolute_target_names_is_the_only_one_that_is_sent_on() {
             "OPTIONS / HTTP/1.1\r\nHost: a\r\n",
         ),
     ] {
-        assert_eq!(sent_on(request), format!("{sent}{TAIL}"), "{request}");
+        let host = sent.split("\r\n").nth(1).unwrap();
+        let tail = TAIL.replace("Host: a", host);
+        assert_eq!(sent_on(request), format!("{sent}{tail}"), "{request}");
     }
 }

@@ -152,6 +152,15 @@ impl Host {
         self.await_heartbeat("a heartbeat", |heartbeat| heartbeat.sequence > last)
     }
 
+    /// Waits until each thread has taken a turn from now on, and so knows what runs.
+    pub fn await_turns(&self) {
+        let now_ms = self.next_heartbeat().uptime_ms;
+        self.await_heartbeat("each thread has taken a turn", |heartbeat| {
+            let age_ms = heartbeat.progress_age_ms.unwrap_or(u64::MAX);
+            heartbeat.uptime_ms.saturating_sub(age_ms) > now_ms
+        });
+    }
+
     fn last_heartbeat(&self) -> Option<Heartbeat> {
         let heard = self.heard.lock().unwrap();
         heard.iter().rev().find_map(|message| match message {
