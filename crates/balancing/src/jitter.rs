@@ -35,6 +35,13 @@ pub fn jittered_ms(interval_ms: u64, random: &mut Random) -> u64 {
         .max(1)
 }
 
+/// Returns a random time from half of `interval_ms` to all of it, at least 1: what began at one moment, such
+/// as the first checks of a thousand backends, does not come back at one moment.
+pub fn spread_ms(interval_ms: u64, random: &mut Random) -> u64 {
+    let half = interval_ms / 2;
+    (interval_ms - random.next_u64() % (half + 1)).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +55,22 @@ mod tests {
         assert!(drawn.iter().all(|ms| (4_500..=5_500).contains(ms)));
         let mean = drawn.iter().sum::<u64>() / 10_000;
         assert!((4_970..=5_030).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn what_is_spread_falls_anywhere_in_the_intervals_second_half_alike() {
+        let mut random = Random::new(1);
+        let mut tenths = [0u32; 10];
+        for _ in 0..10_000 {
+            let ms = spread_ms(1_999, &mut random);
+            assert!((1_000..=1_999).contains(&ms));
+            tenths[usize::try_from((ms - 1_000) / 100).expect("below ten")] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (900..=1_100).contains(count)),
+            "{tenths:?}"
+        );
+        assert_eq!(spread_ms(0, &mut random), 1);
     }
 
     #[test]

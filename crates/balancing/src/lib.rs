@@ -17,7 +17,7 @@ mod waiting_line;
 pub use circuit_breaker::{Admission, Breaker, Circuit, Ended, Switch};
 pub use eligibility::{Candidate, eligible};
 pub use health::{Health, Thresholds};
-pub use jitter::{Random, jittered_ms};
+pub use jitter::{Random, jittered_ms, spread_ms};
 pub use outlier::{Outlier, may_eject};
 pub use retry_budget::RetryBudget;
 pub use sliding_window::{SlidingWindow, Tally};

@@ -1,17 +1,22 @@
-//! One check of one backend: a connection, and under HTTP one request and the head of its answer.
+//! One check of one backend: a connection, and under HTTP one request and as much of its answer as the
+//! check has to see.
+//!
+//! The socket is watched edge-triggered, for both directions from the beginning on: that is one call of
+//! the kernel for each check. So every step goes on until the kernel has nothing more.
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use model::{HealthCheck, HealthProtocol};
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
+use super::answer::{Answer, Expectation};
 use super::verdict::Finding;
-use crate::http::head::{HeadScanner, HeadSpan};
-use crate::http::response::ResponseHead;
+
+/// Bytes that are read at once.
+pub const READ_BYTES: usize = 16 << 10;
 
 enum Stage {
     Connecting,
@@ -23,11 +28,11 @@ enum Stage {
 pub struct Probe {
     socket: OwnedFd,
     stage: Stage,
+    /// What is sent: under TCP nothing, or the header of the PROXY protocol.
     request: Vec<u8>,
-    answer: Vec<u8>,
-    scanner: HeadScanner,
+    awaits_answer: bool,
+    answer: Answer,
     began: Instant,
-    deadline: Instant,
 }
 
 impl Probe {
@@ -44,27 +49,19 @@ impl Probe {
     ) -> Result<Self, Finding> {
         let port = check.port.unwrap_or(address.port());
         let asked = SocketAddrV4::new(*address.ip(), port);
+        let header = if asked == address { header } else { b"" };
+        let is_http = check.protocol == HealthProtocol::Http;
         Ok(Self {
             socket: connect(asked).map_err(Finding::Failed)?,
             stage: Stage::Connecting,
-            request: match check.protocol {
-                HealthProtocol::Tcp => Vec::new(),
-                HealthProtocol::Http => {
-                    let header = if asked == address { header } else { b"" };
-                    [header, &request(address, &check.request_path)].concat()
-                }
+            request: match is_http {
+                true => [header, &request(address, check)].concat(),
+                false => header.to_vec(),
             },
-            answer: Vec::new(),
-            scanner: HeadScanner::default(),
+            awaits_answer: is_http,
+            answer: Answer::default(),
             began: now,
-            deadline: now + Duration::from_millis(check.criteria.timeout_ms),
         })
-    }
-
-    /// When it has failed for want of an answer.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.deadline
     }
 
     /// When it was begun.
@@ -73,91 +70,52 @@ impl Probe {
         self.began
     }
 
-    /// What to wait for.
-    #[must_use]
-    pub fn interest(&self) -> PollFlags {
-        match self.stage {
-            Stage::Connecting | Stage::Sending { .. } => PollFlags::OUT,
-            Stage::Reading => PollFlags::IN,
-        }
-    }
-
-    /// Does what can be done; returns what was found at the end.
-    pub fn advance(&mut self, ready: bool, now: Instant) -> Option<Finding> {
-        if ready {
-            match self.step() {
-                Ok(None) | Err(Errno::AGAIN | Errno::INTR) => {}
+    /// Does what can be done; returns what was found at the end. `scratch` is overwritten.
+    pub fn advance(
+        &mut self,
+        expectation: &Expectation,
+        scratch: &mut [u8; READ_BYTES],
+    ) -> Option<Finding> {
+        loop {
+            match self.step(expectation, scratch) {
+                Ok(None) | Err(Errno::INTR) => {}
                 Ok(finding) => return finding,
+                Err(Errno::AGAIN) => return None,
                 Err(error) => return Some(Finding::Failed(error)),
             }
         }
-        (now >= self.deadline).then_some(Finding::Silent)
     }
 
-    fn step(&mut self) -> Result<Option<Finding>, Errno> {
+    fn step(
+        &mut self,
+        expectation: &Expectation,
+        scratch: &mut [u8; READ_BYTES],
+    ) -> Result<Option<Finding>, Errno> {
         match self.stage {
             Stage::Connecting => {
                 sockopt::socket_error(&self.socket).and_then(|outcome| outcome)?;
-                if self.request.is_empty() {
-                    return Ok(Some(Finding::Connected));
-                }
                 self.stage = Stage::Sending { sent: 0 };
-                self.send(0)
             }
-            Stage::Sending { sent } => self.send(sent),
-            Stage::Reading => self.read(),
+            Stage::Sending { sent } if sent < self.request.len() => self.send(sent)?,
+            Stage::Sending { .. } if !self.awaits_answer => return Ok(Some(Finding::Connected)),
+            Stage::Sending { .. } => self.stage = Stage::Reading,
+            Stage::Reading => {
+                let (count, _) =
+                    rustix::net::recv(&self.socket, &mut scratch[..], RecvFlags::empty())?;
+                return Ok(match scratch.get_mut(..count) {
+                    Some(bytes) if count > 0 => self.answer.take(bytes, expectation),
+                    _ => Some(self.answer.end()),
+                });
+            }
         }
-    }
-
-    fn send(&mut self, sent: usize) -> Result<Option<Finding>, Errno> {
-        let rest = self.request.get(sent..).unwrap_or_default();
-        let sent = sent + rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL)?;
-        self.stage = if sent < self.request.len() {
-            Stage::Sending { sent }
-        } else {
-            Stage::Reading
-        };
         Ok(None)
     }
 
-    fn read(&mut self) -> Result<Option<Finding>, Errno> {
-        let mut buffer = [0u8; 4096];
-        let (count, _) = rustix::net::recv(&self.socket, &mut buffer, RecvFlags::empty())?;
-        if count == 0 {
-            return Ok(Some(Finding::Closed));
-        }
-        self.answer.extend(buffer.iter().take(count));
-        loop {
-            match self.scanner.find(&self.answer) {
-                Ok(None) => return Ok(None),
-                Err(malformed) => return Ok(Some(Finding::Malformed(malformed))),
-                Ok(Some(span)) => {
-                    let finding = self.read_head(span);
-                    if finding.is_some() {
-                        return Ok(finding);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads a whole head; nothing when it is of an interim answer, which is then forgotten.
-    fn read_head(&mut self, span: HeadSpan) -> Option<Finding> {
-        let mut fields = Vec::new();
-        let head = self.answer.get(..span.end).unwrap_or_default();
-        let finding = match ResponseHead::read(head, &mut fields) {
-            Err(malformed) => Finding::Malformed(malformed),
-            Ok(head) if head.status >= 200 => Finding::Answered {
-                status: head.status,
-                line: head.status_line.to_vec(),
-            },
-            Ok(_) => {
-                self.answer.drain(..span.end);
-                self.scanner = HeadScanner::default();
-                return None;
-            }
-        };
-        Some(finding)
+    fn send(&mut self, sent: usize) -> Result<(), Errno> {
+        let rest = self.request.get(sent..).unwrap_or_default();
+        let sent = sent + rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL)?;
+        self.stage = Stage::Sending { sent };
+        Ok(())
     }
 }
 
@@ -167,9 +125,12 @@ impl AsFd for Probe {
     }
 }
 
-fn request(address: SocketAddrV4, path: &str) -> Vec<u8> {
+fn request(address: SocketAddrV4, check: &HealthCheck) -> Vec<u8> {
+    let path = &check.request_path;
+    let own = address.to_string();
+    let host = check.host.as_ref().unwrap_or(&own);
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: evenkeel-health-check\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-health-check\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
     )
     .into_bytes()

@@ -10,6 +10,8 @@ mod deadlines;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod limits;
