@@ -43,6 +43,10 @@ pub struct InstanceReport {
     /// all. The URL answers then, be it with 503 because no backend is well. Requests that wait, wait
     /// for this.
     pub in_effect: bool,
+    /// The newest configuration that its VMs are to run. It rises with what the user changes and with what
+    /// host names resolve to, and so has a count of its own.
+    #[serde(default)]
+    pub configuration: Generation,
     /// The addresses that DNS gives for it.
     pub addresses: Vec<Ipv4Addr>,
     /// Its VMs, oldest first.
@@ -77,8 +81,9 @@ pub struct VmReport {
     pub address: Ipv4Addr,
     /// Its address on the tenant's subnet.
     pub tenant_address: Ipv4Addr,
-    /// The configuration that it runs.
-    pub generation: Option<Generation>,
+    /// The configuration that it runs; absent before the first.
+    #[serde(default)]
+    pub configuration: Option<Generation>,
     /// HTTP requests, or TCP sessions, since its balancer began.
     pub requests: u64,
 }
@@ -94,6 +99,9 @@ pub struct BackendReport {
     pub port: u16,
     /// Its weight.
     pub weight: u16,
+    /// Whether it takes traffic only while no other backend may.
+    #[serde(default)]
+    pub backup: bool,
     /// `up` when every VM that checks it says so, `down` when every one does, else `unknown`.
     pub health: BackendHealth,
     /// Since when, by the VM that changed its mind last.

@@ -23,7 +23,7 @@ fn report() -> InstanceReport {
         pid: Some(4242),
         address: Ipv4Addr::from(address),
         tenant_address: Ipv4Addr::new(1, 1, 1, 2),
-        generation: Some(Generation(1)),
+        configuration: Some(Generation(1)),
         requests: 120,
     };
     let backend =
@@ -32,6 +32,7 @@ fn report() -> InstanceReport {
             address: address.map(Ipv4Addr::from),
             port: 8080,
             weight: 1,
+            backup: false,
             health,
             since: address.map(|_| Timestamp(1_795_369_893_000)),
             last_check: last_check.into(),
@@ -41,6 +42,7 @@ fn report() -> InstanceReport {
         generation: Generation(1),
         condition: Condition::Degraded,
         in_effect: false,
+        configuration: Generation(1),
         addresses: vec![Ipv4Addr::new(10, 200, 0, 10)],
         vms: vec![
             vm(1, Verdict::Serving, [10, 200, 0, 10], None),

@@ -96,8 +96,7 @@ async fn settings_are_shown_where_they_differ_from_the_defaults_and_merged_where
     assert_eq!(after["timeouts"], json!({"total": 9}));
     assert!(after["backend"].get("circuit-breaker").is_none());
     let patch = json!({"timeouts": null, "allowed-clients": [], "backend": {"algorithm": null, "slow-start": null, "outlier-ejection": null}});
-    let mut after = door.succeed(&update(patch)).await;
-    after["generation"] = before["generation"].clone();
+    let after = door.succeed(&update(patch)).await;
     assert_eq!(after["backend"], before["backend"]);
     assert!(after.get("timeouts").is_none() && after.get("allowed-clients").is_none());
     door.close().await;

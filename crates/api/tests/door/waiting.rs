@@ -19,6 +19,7 @@ fn report(generation: u64, in_effect: bool, condition: Condition) -> InstanceRep
         generation: Generation(generation),
         condition,
         in_effect,
+        configuration: Generation(1),
         addresses: Vec::new(),
         vms: Vec::new(),
         backends: Vec::new(),

@@ -112,6 +112,7 @@ Examples:
     evenkeel instance create db --tcp --port 5432 -b 10.1.0.20:5432 --interval 1 --timeout 0.5
     evenkeel instance create web --project shop --http -b 10.1.0.10 --health-check-path /health --auto-scaling 2..4
     evenkeel instance create web -f web.json --no-wait
+    evenkeel instance create web --http -b 10.1.0.10 --set backend.algorithm=least-connections --set timeouts.response=10
 
 What is not given: port 80 for http; a check of each backend at its own port every 5 s, by GET / for
 http and a connection for tcp, 2 results in a row to believe it; 1 VM.
@@ -138,7 +139,11 @@ Examples:
     evenkeel instance update web --replace-backend 10.1.0.11:8080=10.1.0.11:8080@5
     evenkeel instance update web --health-check-path /ready --interval 1
     evenkeel instance update web --auto-scaling off
-    evenkeel instance update web --new-name www";
+    evenkeel instance update web --set backend.retry.attempts=1 --set 'allowed-clients=[\"10.0.0.0/8\"]'
+    evenkeel instance update web --set timeouts=null
+    evenkeel instance update web --new-name www
+
+`--set` takes each setting by its path in the JSON form (docs/json.md); the value is JSON, or else a text.";
 
 pub const INSTANCE_DELETE: &str = "\
 Example:

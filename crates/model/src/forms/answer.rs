@@ -154,6 +154,7 @@ pub struct InstanceDocument {
     created_at: String,
     condition: Condition,
     addresses: Vec<Ipv4Addr>,
+    configuration: Option<Generation>,
     vms: Vec<VmDocument>,
     backends: Vec<BackendDocument>,
     waiting_for: Vec<Waiting>,
@@ -180,6 +181,7 @@ impl InstanceDocument {
             created_at: rfc3339(instance.created_at),
             condition,
             addresses: report.map_or_else(Vec::new, |report| report.addresses.clone()),
+            configuration: report.map(|report| report.configuration),
             vms: report.map_or_else(Vec::new, |report| {
                 report.vms.iter().map(VmDocument::from).collect()
             }),
@@ -231,7 +233,7 @@ pub struct VmDocument {
     pid: Option<u32>,
     address: Ipv4Addr,
     tenant_address: Ipv4Addr,
-    generation: Option<Generation>,
+    configuration: Option<Generation>,
     requests: u64,
 }
 
@@ -248,7 +250,7 @@ impl From<&VmReport> for VmDocument {
             pid: vm.pid,
             address: vm.address,
             tenant_address: vm.tenant_address,
-            generation: vm.generation,
+            configuration: vm.configuration,
             requests: vm.requests,
         }
     }
@@ -261,6 +263,8 @@ pub struct BackendDocument {
     address: Option<Ipv4Addr>,
     port: u16,
     weight: u16,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    backup: bool,
     health: BackendHealth,
     since: Option<String>,
     last_check: String,
@@ -274,6 +278,7 @@ impl From<&BackendReport> for BackendDocument {
             address: backend.address,
             port: backend.port,
             weight: backend.weight,
+            backup: backend.backup,
             health: backend.health,
             since: backend.since.map(rfc3339),
             last_check: backend.last_check.clone(),

@@ -110,6 +110,7 @@ fn blank(
         address,
         port: backend.port,
         weight: backend.weight,
+        backup: backend.backup,
         health,
         since: None,
         last_check,

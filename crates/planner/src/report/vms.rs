@@ -28,7 +28,7 @@ pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<V
             pid: sight.and_then(|sight| sight.pid),
             address: vm.front.address,
             tenant_address: vm.tenant.address,
-            generation: heard.and_then(|heard| heard.generation()),
+            configuration: heard.and_then(|heard| heard.generation()),
             requests: heard.map_or(0, |heard| heard.heartbeat.counters.requests),
         }
     };

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    Document, Entity, Existing, HealthCheckArguments, Place, Replacement, VmCount, Waiting,
+    Document, Entity, Existing, HealthCheckArguments, Place, Replacement, Setting, VmCount, Waiting,
 };
 use crate::cli::examples;
 
@@ -39,6 +39,9 @@ pub struct InstanceCreate {
     pub backends: Vec<Entity>,
     #[command(flatten)]
     pub scaling: Scaling,
+    /// Any setting of the JSON form, such as timeouts.connect=1; may be given several times.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub settings: Vec<Setting>,
     /// Take what is not given here from a JSON file; `-` reads standard input.
     #[arg(short, long, value_name = "FILE|-")]
     pub file: Option<Document>,
@@ -134,6 +137,9 @@ pub struct InstanceUpdate {
     pub edits: BackendEdits,
     #[command(flatten)]
     pub scaling: Scaling,
+    /// Any setting of the JSON form, such as timeouts.connect=1; null brings its default back.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub settings: Vec<Setting>,
     /// Take changes from a JSON file too; `-` reads standard input.
     #[arg(short, long, value_name = "FILE|-")]
     pub file: Option<Document>,

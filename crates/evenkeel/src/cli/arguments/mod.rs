@@ -21,7 +21,7 @@ pub use instance::{BackendEdits, InstanceCommand, InstanceCreate, InstanceUpdate
 pub use project::{ProjectCommand, ProjectCreate};
 pub use serve::{Cleanup, Serve};
 pub use subnet::{SubnetChange, SubnetCommand};
-pub use value::{Entity, Replacement, Seconds, VmCount};
+pub use value::{Entity, Replacement, Seconds, Setting, VmCount};
 
 use super::examples;
 

@@ -54,6 +54,30 @@ impl FromStr for Replacement {
     }
 }
 
+/// A setting by its path in the JSON form: `backend.retry.attempts=2`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The objects on the way to it, and its own name.
+    pub path: Vec<String>,
+    /// Its value: JSON, or else the text as it stands.
+    pub value: Value,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, value) = text
+            .split_once('=')
+            .filter(|(path, _)| path.split('.').all(|name| !name.is_empty()))
+            .ok_or("write PATH=VALUE, such as timeouts.connect=1 or backend.algorithm=peak-ewma")?;
+        Ok(Self {
+            path: path.split('.').map(str::to_owned).collect(),
+            value: serde_json::from_str(value).unwrap_or_else(|_| json!(value)),
+        })
+    }
+}
+
 /// A number of seconds, whole or fractional.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seconds(serde_json::Number);
@@ -207,6 +231,41 @@ mod tests {
         );
         for text in ["", "-1", "5s", "inf", "NaN"] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_setting_is_json_or_else_a_text() {
+        for (text, path, value) in [
+            (
+                "timeouts.connect=0.5",
+                vec!["timeouts", "connect"],
+                json!(0.5),
+            ),
+            ("limits=null", vec!["limits"], Value::Null),
+            (
+                "allowed-clients=[\"10.0.0.0/8\"]",
+                vec!["allowed-clients"],
+                json!(["10.0.0.0/8"]),
+            ),
+            (
+                "backend.algorithm=peak-ewma",
+                vec!["backend", "algorithm"],
+                json!("peak-ewma"),
+            ),
+            ("a==", vec!["a"], json!("=")),
+        ] {
+            let setting: Setting = text.parse().unwrap();
+            assert_eq!(
+                (
+                    setting.path.iter().map(String::as_str).collect(),
+                    setting.value
+                ),
+                (path, value)
+            );
+        }
+        for text in ["", "a", "=1", "a..b=1", ".a=1"] {
+            assert!(text.parse::<Setting>().is_err(), "{text}");
         }
     }
 

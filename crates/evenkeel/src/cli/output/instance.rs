@@ -1,7 +1,7 @@
 //! An instance as people look at it.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::age::ago;
 use super::paint::{Tone, plain};
@@ -20,6 +20,14 @@ struct Instance {
     port: u16,
     subnet: String,
     backend: Backend,
+    timeouts: Value,
+    limits: Value,
+    #[serde(rename = "allowed-clients")]
+    allowed_clients: Value,
+    #[serde(rename = "proxy-protocol-from")]
+    proxy_protocol_from: Value,
+    forwarding: Value,
+    configuration: Option<u64>,
     created_at: String,
     condition: String,
     addresses: Vec<String>,
@@ -33,6 +41,8 @@ struct Instance {
 struct Backend {
     health_check: HealthCheck,
     auto_scaling: Value,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -41,6 +51,9 @@ struct HealthCheck {
     protocol: String,
     port: Option<u16>,
     request_path: String,
+    host: Option<String>,
+    expected_status: Vec<Value>,
+    expected_body: Option<String>,
     criteria: Criteria,
 }
 
@@ -65,6 +78,7 @@ struct Vm {
     accelerator: Option<String>,
     pid: Option<u32>,
     address: String,
+    configuration: Option<u64>,
     requests: u64,
 }
 
@@ -74,6 +88,7 @@ struct Entity {
     entity: String,
     address: Option<String>,
     weight: u16,
+    backup: bool,
     health: String,
     since: Option<String>,
     last_check: String,
@@ -97,6 +112,11 @@ pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Res
         )
     );
     text += &render_facts(&instance.facts(style), paint);
+    let settings = instance.settings();
+    if !settings.is_empty() {
+        text += &render_heading("Settings that are not at their defaults", paint);
+        text += &settings;
+    }
     text += &render_heading("VMs", paint);
     text += &instance.render_vms(style);
     text += &render_heading("Backends", paint);
@@ -121,7 +141,7 @@ pub fn render_list(info: &Value, style: Style) -> serde_json::Result<String> {
 }
 
 impl Instance {
-    fn facts(&self, style: Style) -> [(&'static str, String); 8] {
+    fn facts(&self, style: Style) -> [(&'static str, String); 9] {
         [
             ("URL", plain(&self.url)),
             ("Addresses", plain(&self.addresses.join(", "))),
@@ -136,11 +156,48 @@ impl Instance {
             ("Subnet", plain(&self.subnet)),
             ("Health check", plain(&self.backend.health_check.words())),
             ("Auto-scaling", scaling_words(&self.backend.auto_scaling)),
+            ("Configuration", self.configuration_words()),
             (
                 "Created",
                 format!("{}, id {}", ago(&self.created_at, style.now), self.id),
             ),
         ]
+    }
+
+    /// Which configuration is the newest, and how many VMs have acknowledged it.
+    fn configuration_words(&self) -> String {
+        let Some(newest) = self.configuration else {
+            return "none yet".into();
+        };
+        let runs = |vm: &&Vm| vm.configuration == Some(newest);
+        let running = self.vms.iter().filter(runs).count();
+        match running == self.vms.len() {
+            true => format!("{newest}, run by every VM"),
+            false => format!(
+                "{newest}, run by {running} of {}",
+                counted(self.vms.len(), "VM")
+            ),
+        }
+    }
+
+    /// The settings that are shown, each on a line as `--set` takes it.
+    fn settings(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.backend.settings {
+            if name != "entities" {
+                write_settings(&format!("backend.{name}"), value, &mut text);
+            }
+        }
+        for (name, value) in [
+            ("timeouts", &self.timeouts),
+            ("limits", &self.limits),
+            ("allowed-clients", &self.allowed_clients),
+            ("proxy-protocol-from", &self.proxy_protocol_from),
+            ("forwarding", &self.forwarding),
+        ] {
+            write_settings(name, value, &mut text);
+        }
+        text
     }
 
     fn render_vms(&self, style: Style) -> String {
@@ -225,11 +282,15 @@ impl Entity {
 
     /// As the user named it, and where that is, should the name not say so.
     fn words(&self) -> String {
+        let backup = match self.backup {
+            true => " (backup)",
+            false => "",
+        };
         match &self.address {
             Some(address) if !self.entity.contains(address.as_str()) => {
-                format!("{} at {address}", self.entity)
+                format!("{} at {address}{backup}", self.entity)
             }
-            _ => self.entity.clone(),
+            _ => format!("{}{backup}", self.entity),
         }
     }
 }
@@ -237,12 +298,16 @@ impl Entity {
 impl HealthCheck {
     fn words(&self) -> String {
         let question = match self.protocol.as_str() {
-            "HTTP" => format!("GET {}", self.request_path),
+            "HTTP" => match &self.host {
+                Some(host) => format!("GET http://{host}{}", self.request_path),
+                None => format!("GET {}", self.request_path),
+            },
             protocol => format!("{protocol} connection"),
         };
         let port = self
             .port
             .map_or(String::new(), |port| format!(" on port {port}"));
+        let expected = self.expected_words();
         let Criteria {
             interval,
             timeout,
@@ -250,9 +315,45 @@ impl HealthCheck {
             unhealth_threshold,
         } = &self.criteria;
         format!(
-            "{question}{port} every {interval} s, timeout {timeout} s; up after {health_threshold} good, \
+            "{question}{port}{expected} every {interval} s, timeout {timeout} s; up after {health_threshold} good, \
              down after {unhealth_threshold} failed"
         )
+    }
+}
+
+impl HealthCheck {
+    /// What is expected of the answer, where that was asked for.
+    fn expected_words(&self) -> String {
+        let texts = self.expected_status.iter().map(|status| match status {
+            Value::String(range) => range.clone(),
+            code => code.to_string(),
+        });
+        let status: Vec<_> = texts.collect();
+        let body = self.expected_body.iter().map(|body| format!("{body:?}"));
+        let parts: Vec<_> = [status.join(", ")]
+            .into_iter()
+            .filter(|status| !status.is_empty())
+            .chain(body)
+            .collect();
+        match parts.is_empty() {
+            true => String::new(),
+            false => format!(", expecting {},", parts.join(" and ")),
+        }
+    }
+}
+
+/// One line for each value that is no object, with its path.
+fn write_settings(path: &str, value: &Value, text: &mut String) {
+    match value {
+        Value::Null => {}
+        // An algorithm is given whole.
+        Value::Object(fields) if !path.ends_with(".algorithm") => {
+            for (name, value) in fields {
+                write_settings(&format!("{path}.{name}"), value, text);
+            }
+        }
+        Value::String(word) => *text += &format!("  {path}={}\n", plain(word)),
+        value => *text += &format!("  {path}={}\n", plain(&value.to_string())),
     }
 }
 

@@ -3,9 +3,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use model::forms::{InstanceBrief, InstanceDocument, ProjectDocument, default_health_check};
 use model::{
-    AutoScaling, Backend, BackendHealth, BackendHost, BackendReport, Condition, Driver, Generation,
-    Instance, InstanceId, InstanceReport, Policy, Project, ProjectId, Timeouts, Timestamp,
-    TrafficType, Verdict, VmId, VmReport, Waiting,
+    Algorithm, AutoScaling, Backend, BackendHealth, BackendHost, BackendReport, Condition, Driver,
+    Generation, HashKey, Instance, InstanceId, InstanceReport, OutlierEjection, Policy, Project,
+    ProjectId, StatusRange, Timeouts, Timestamp, TrafficType, Verdict, VmId, VmReport, Waiting,
 };
 use serde_json::json;
 
@@ -88,7 +88,7 @@ fn vm(id: u64, state: Verdict, seconds_ago: u64) -> VmReport {
         pid: Some(4242),
         address: Ipv4Addr::new(10, 200, 0, 5),
         tenant_address: Ipv4Addr::new(1, 1, 1, 2),
-        generation: Some(Generation(2)),
+        configuration: Some(Generation(2)),
         requests: 123_456,
     }
 }
@@ -104,6 +104,7 @@ fn backend(
         address: address.map(|last| Ipv4Addr::new(1, 1, 1, last)),
         port: 8080,
         weight: 1,
+        backup: false,
         health,
         since: address.map(|_| at(95)),
         last_check: last_check.into(),
@@ -115,6 +116,7 @@ fn report() -> InstanceReport {
     let starting = VmReport {
         accelerator: None,
         pid: None,
+        configuration: None,
         requests: 0,
         ..vm(12, Verdict::Starting, 1)
     };
@@ -131,6 +133,7 @@ fn report() -> InstanceReport {
         generation: Generation(2),
         condition: Condition::Degraded,
         in_effect: false,
+        configuration: Generation(2),
         addresses: vec![Ipv4Addr::new(10, 200, 0, 5)],
         vms: vec![leaving, process, starting],
         backends: vec![
@@ -175,6 +178,35 @@ fn document(instance: &Instance, report: Option<&InstanceReport>) -> Value {
 fn an_instance_shows_how_it_stands_and_why() {
     let info = document(&instance(), Some(&report()));
     insta::assert_snapshot!("instance", show(View::Instance, "info", "instance", info));
+}
+
+#[test]
+fn settings_are_shown_as_they_can_be_set() {
+    let mut instance = instance();
+    instance.policy.algorithm = Algorithm::Maglev { key: HashKey::Uri };
+    instance.policy.outlier_ejection = Some(OutlierEjection::default());
+    instance.policy.retry.attempts = 2;
+    instance.policy.allowed_clients = vec!["10.0.0.0/8".parse().unwrap()];
+    instance.timeouts.connect_ms = 500;
+    instance.health_check.host = Some("shop.example".into());
+    instance.health_check.expected_body = Some("all is well".into());
+    instance.health_check.expected_status = vec![StatusRange { from: 200, to: 204 }];
+    let mut report = report();
+    report.backends[1].backup = true;
+    let info = document(&instance, Some(&report));
+    let text = show(View::Instance, "info", "instance", info);
+    for line in [
+        "  backend.algorithm={\"key\":\"uri\",\"name\":\"maglev\"}\n",
+        "  backend.outlier-ejection=true\n",
+        "  backend.retry.attempts=2\n",
+        "  timeouts.connect=0.5\n",
+        "  allowed-clients=[\"10.0.0.0/8\"]\n",
+        "GET http://shop.example/, expecting 200-204 and \"all is well\", every 5 s",
+        "1.1.1.11:8080 (backup)",
+        "2, run by 2 of 3 VMs",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
 }
 
 #[test]

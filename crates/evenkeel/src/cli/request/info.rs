@@ -35,7 +35,7 @@ impl Info {
     /// made where they are missing.
     ///
     /// # Errors
-    /// [`Failure::Usage`] when a file has something other than an object on the way.
+    /// [`Failure::Usage`] when a file or another setting has something other than an object on the way.
     pub fn set_deep(
         mut self,
         path: &[&str],
@@ -52,7 +52,7 @@ impl Info {
                 let place: Vec<_> = path.iter().take(depth + 1).copied().collect();
                 let place = place.join(".");
                 Failure::Usage(format!(
-                    "`{place}` in the file is no object, so `{name}` cannot be set in it"
+                    "`{place}` was given as something other than an object, so `{name}` cannot be set in it"
                 ))
             })?;
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Info, Request, View, base, request};
 use crate::cli::arguments::{
     BackendEdits, Document, Entity, HealthCheckArguments, InstanceCommand, InstanceCreate,
-    InstanceUpdate,
+    InstanceUpdate, Setting,
 };
 use crate::cli::failure::Failure;
 
@@ -60,7 +60,7 @@ fn plan_create(
             create.scaling.auto_scaling.map(|n| n.to_json()),
         )?
         .waiting(create.waiting);
-    let info = check_health(info, create.health_check)?;
+    let info = set_all(check_health(info, create.health_check)?, create.settings)?;
     Ok(request("create", "instance", info, View::Instance))
 }
 
@@ -76,10 +76,11 @@ fn plan_update(
             update.scaling.auto_scaling.map(|n| n.to_json()),
         )?;
     let info = check_health(edit_backends(info, &update.edits)?, update.health_check)?;
+    let info = set_all(info, update.settings)?;
     if info == Info::default() {
         return Err(Failure::Usage(
             "there is nothing to change: give at least one of --new-name, --add-backend, --remove-backend, \
-             --replace-backend, --backend, --auto-scaling, a health check option, or --file"
+             --replace-backend, --backend, --auto-scaling, a health check option, --set, or --file"
                 .into(),
         ));
     }
@@ -122,6 +123,16 @@ fn check_health(info: Info, check: HealthCheckArguments) -> Result<Info, Failure
     )?
     .set_deep(&CRITERIA, "health-threshold", check.health_threshold)?
     .set_deep(&CRITERIA, "unhealth-threshold", check.unhealth_threshold)
+}
+
+fn set_all(info: Info, settings: Vec<Setting>) -> Result<Info, Failure> {
+    settings.into_iter().try_fold(info, |info, setting| {
+        let path: Vec<_> = setting.path.iter().map(String::as_str).collect();
+        match path.split_last() {
+            Some((name, objects)) => info.set_deep(objects, name, Some(setting.value)),
+            None => Ok(info),
+        }
+    })
 }
 
 /// The entities, where there are any: none means that none were given.

@@ -43,6 +43,12 @@ fn commands_become_the_requests_of_the_door() {
         ),
         ("evenkeel projects ls", "info", "project", json!({})),
         (
+            "evenkeel instance update web --set timeouts.connect=0.5 --set backend.algorithm=peak-ewma --set limits=null",
+            "update",
+            "instance",
+            json!({"name": "web", "timeouts": {"connect": 0.5}, "backend": {"algorithm": "peak-ewma"}, "limits": null}),
+        ),
+        (
             "evenkeel project info --id 3",
             "info",
             "project",
