@@ -98,7 +98,7 @@ impl Backends {
         let weights: Vec<_> = chosen
             .iter()
             .filter_map(|&position| candidates.get(position))
-            .map(|candidate| candidate.weight)
+            .map(|candidate| u32::from(candidate.weight))
             .collect();
         self.eligible = chosen
             .iter()
