@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use balancing::Maglev;
 use model::{
     BackendHealth, BackendStatus, Criteria, Generation, HealthCheck, HealthProtocol, Policy,
     Timeouts, TrafficType,
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub health_check: HealthCheck,
     /// How traffic is spread, bounded and passed on.
     pub policy: Policy,
+    /// The algorithm's tables, where it needs any.
+    pub maglev: Arc<Maglev>,
     /// The client's side of the policy, worked out.
     pub edge: Edge,
 }
@@ -72,6 +75,7 @@ impl Snapshot {
                 criteria: Criteria::default(),
             },
             policy: Policy::default(),
+            maglev: Arc::default(),
             edge: Edge::new(&Policy::default(), NOWHERE),
         }
     }

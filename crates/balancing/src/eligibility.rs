@@ -9,30 +9,41 @@ pub struct Candidate {
     pub weight: u16,
     /// The health checks' verdict.
     pub health: BackendHealth,
+    /// Whether it takes traffic only while no other backend may.
+    pub backup: bool,
 }
+
+/// Who is asked first, and who only while nobody before is there.
+const ORDER: [(BackendHealth, bool); 4] = [
+    (BackendHealth::Up, false),
+    (BackendHealth::Up, true),
+    (BackendHealth::Unknown, false),
+    (BackendHealth::Unknown, true),
+];
 
 /// Returns the positions, in ascending order, of the backends that may take new traffic.
 ///
 /// Those that are up; where none is up, those that were never checked, so that an instance serves
 /// before its first checks have ended; where there are none of these either, nobody: a backend that
-/// is known to be down gets no traffic, and the client is told so. A weight of 0 takes a backend out of
-/// the question altogether.
+/// is known to be down gets no traffic, and the client is told so. Of both kinds, backups only while there
+/// is no other. A weight of 0 takes a backend out of the question altogether.
 #[must_use]
 pub fn eligible(candidates: &[Candidate]) -> Vec<usize> {
-    let with = |health| {
-        candidates
-            .iter()
-            .enumerate()
-            .filter(move |(_, candidate)| candidate.weight > 0 && candidate.health == health)
+    let with = |(health, backup)| {
+        let is_one = move |candidate: &Candidate| {
+            candidate.weight > 0 && (candidate.health, candidate.backup) == (health, backup)
+        };
+        (0..)
+            .zip(candidates)
+            .filter(move |(_, candidate)| is_one(candidate))
             .map(|(position, _)| position)
             .collect::<Vec<_>>()
     };
-    let up = with(BackendHealth::Up);
-    if up.is_empty() {
-        with(BackendHealth::Unknown)
-    } else {
-        up
-    }
+    ORDER
+        .into_iter()
+        .map(with)
+        .find(|positions| !positions.is_empty())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -41,9 +52,18 @@ mod tests {
     use BackendHealth::{Down, Unknown, Up};
 
     fn positions(of: &[(u16, BackendHealth)]) -> Vec<usize> {
+        let of: Vec<_> = of.iter().map(|&(w, health)| (w, health, false)).collect();
+        positions_with_backups(&of)
+    }
+
+    fn positions_with_backups(of: &[(u16, BackendHealth, bool)]) -> Vec<usize> {
         let candidates: Vec<_> = of
             .iter()
-            .map(|&(weight, health)| Candidate { weight, health })
+            .map(|&(weight, health, backup)| Candidate {
+                weight,
+                health,
+                backup,
+            })
             .collect();
         eligible(&candidates)
     }
@@ -71,5 +91,24 @@ mod tests {
     fn a_weight_of_zero_takes_no_new_traffic() {
         assert!(positions(&[(0, Up), (0, Unknown)]).is_empty());
         assert_eq!(positions(&[(0, Up), (1, Unknown)]), [1]);
+    }
+
+    #[test]
+    fn backups_take_traffic_only_while_no_other_may() {
+        for (of, expected) in [
+            (
+                &[(1, Up, false), (1, Up, true), (1, Down, false)][..],
+                &[0][..],
+            ),
+            (&[(1, Down, false), (1, Up, true), (1, Up, true)], &[1, 2]),
+            (&[(0, Up, false), (1, Up, true)], &[1]),
+            // A backup that is known to be well comes before one that is not known at all.
+            (&[(1, Unknown, false), (1, Up, true)], &[1]),
+            (&[(1, Unknown, false), (1, Unknown, true)], &[0]),
+            (&[(1, Down, false), (1, Unknown, true)], &[1]),
+            (&[(1, Down, false), (1, Down, true)], &[]),
+        ] {
+            assert_eq!(positions_with_backups(of), expected, "{of:?}");
+        }
     }
 }

@@ -17,7 +17,8 @@ pub const MAX_NETWORKS: usize = 256;
 pub struct Policy {
     /// Which backend takes the next request or TCP session.
     pub algorithm: Algorithm,
-    /// Milliseconds over which the share of a backend that came up grows to its weight; 0 for at once.
+    /// Milliseconds over which the share of a backend that came up grows to its weight; 0 for at once. Not
+    /// applied by the algorithms that hash, since a share that grows would move keys to and fro.
     pub slow_start_ms: u64,
     /// Milliseconds for requests and sessions of a backend that was taken out, or was given the weight 0,
     /// to end by themselves; then they are cut off.
@@ -65,12 +66,15 @@ pub enum Algorithm {
     /// Each in turn, as often as its weight says.
     #[default]
     RoundRobin,
-    /// The one with the fewest requests or sessions under way in relation to its weight.
+    /// The one with the fewest requests or sessions under way in relation to its weight, as far as each of a
+    /// balancer's threads knows by itself; of equals, each in turn as often as its weight says.
     LeastConnections,
     /// The better of two that are drawn at random, by how long they lately took to answer and how much is
-    /// under way. For TCP: by how long they took to accept a connection.
+    /// under way. For TCP: by how long they took to accept a connection. Backends that are about as quick
+    /// have the shares of their weights.
     PeakEwma,
-    /// The same backend for the same client's address.
+    /// The same backend for the same client's address. When backends come and go, no client moves but to one
+    /// that came or from one that went.
     SourceHash,
     /// The same backend for the same key, for nearly all keys also when backends come and go.
     Maglev {

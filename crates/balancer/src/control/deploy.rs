@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use model::{BackendHealth, BalancerConfig, Generation, Refusal};
+use balancing::{Maglev, identity_of};
+use model::{Algorithm, BackendHealth, BalancerConfig, Generation, Refusal};
 use rustix::io::Errno;
 
 use super::journal::{Journal, Level};
@@ -248,7 +249,7 @@ impl Deployment {
         address: SocketAddrV4,
         now: Instant,
     ) -> Snapshot {
-        let targets = config
+        let targets: Vec<_> = config
             .backends
             .iter()
             .map(|backend| Target {
@@ -264,10 +265,11 @@ impl Deployment {
         Snapshot {
             generation: Some(config.generation),
             traffic: config.traffic,
-            targets,
             timeouts: config.timeouts.clone(),
             own_host: address.to_string().into_bytes(),
             health_check: config.health_check.clone(),
+            maglev: Arc::new(tables(&config.policy.algorithm, &targets)),
+            targets,
             policy: config.policy.clone(),
             edge: Edge::new(&config.policy, address),
         }
@@ -298,4 +300,23 @@ impl Deployment {
         self.records.insert(address, Arc::downgrade(&record));
         record
     }
+}
+
+/// The algorithm's tables. They take a few milliseconds to fill, so that is done here, once for all threads.
+fn tables(algorithm: &Algorithm, targets: &[Target]) -> Maglev {
+    if !matches!(algorithm, Algorithm::Maglev { .. }) {
+        return Maglev::default();
+    }
+    let mut backends: Vec<(u64, u16, bool)> = Vec::with_capacity(targets.len());
+    let mut seats = BTreeMap::new();
+    for (position, target) in targets.iter().enumerate() {
+        let identity = identity_of(target.record.address);
+        backends.push((identity, 0, target.backup));
+        // One that is named twice has one seat, with the weight of both.
+        let seat = *seats.entry(identity).or_insert(position);
+        if let Some((_, weight, _)) = backends.get_mut(seat) {
+            *weight = weight.saturating_add(target.weight);
+        }
+    }
+    Maglev::new(&backends)
 }

@@ -163,6 +163,9 @@ impl Context {
             None
         };
         let failed = matches!(outcome, Outcome::Failed(_));
+        if self.backends.measures() && outcome.ended() == Ended::Badly {
+            self.backends.penalize(stay.place, self.now_us);
+        }
         self.backends.end(stay.place, failed);
         if let Some(slot) = slot {
             self.free(&slot);

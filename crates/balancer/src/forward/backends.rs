@@ -3,13 +3,19 @@
 //! A backend's place here outlives configurations: one that was taken out keeps its place until its last
 //! exchange has ended, and gets no new one.
 
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use balancing::{Candidate, Random, SmoothRoundRobin};
+use balancing::{
+    Candidate, Latency, Load, MAX_WEIGHT, Picker, Random, Seat, View, identity_of, next_step_ms,
+    weigh,
+};
+use model::BackendHealth;
 
 use super::gate::{Gate, Gates};
 use super::slots::Key;
-use crate::snapshot::{BackendRecord, Snapshot};
+use crate::snapshot::{BackendRecord, Snapshot, Target};
 use crate::statistics::{BackendCounters, add, subtract};
 
 /// Idle connections kept to one backend by one thread.
@@ -21,10 +27,6 @@ pub struct Place(pub(super) u32);
 
 /// What a pick goes by, beside the backends themselves.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(
-    dead_code,
-    reason = "the algorithms that read key and time come with the next change"
-)]
 pub struct Ask<'a> {
     /// Hash of what the algorithm hashes; of no meaning when it hashes nothing.
     pub key: u64,
@@ -40,9 +42,42 @@ pub(super) struct Held {
     pub(super) configured: bool,
     pub(super) active: u32,
     pub(super) gate: Gate,
+    /// How long it takes to answer, where that is measured.
+    latency: Latency,
+    /// Its first position in the configuration; nothing when it is in none.
+    position: Option<usize>,
+    /// Since when it is up, in milliseconds of the process's clock.
+    up_since: Option<u64>,
 }
 
 impl Held {
+    fn new(record: &Arc<BackendRecord>) -> Self {
+        Self {
+            record: Arc::clone(record),
+            idle: Vec::new(),
+            configured: false,
+            active: 0,
+            gate: Gate::default(),
+            latency: Latency::default(),
+            position: None,
+            up_since: None,
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            active: self.active,
+            latency: self.latency,
+        }
+    }
+
+    /// For how many milliseconds it has been up; for ever when it is not, since one that takes traffic all
+    /// the same has nothing to grow into.
+    fn up_for(&self, now: u64) -> u64 {
+        self.up_since
+            .map_or(u64::MAX, |since| now.saturating_sub(since))
+    }
+
     /// Whether it may take one more request or session. Asked of few backends at each pick, so it has to
     /// be cheap; what lasts for longer than a moment belongs in [`Backends::renew`].
     fn may_take(&self) -> bool {
@@ -56,8 +91,39 @@ pub struct Backends {
     pub(super) held: Vec<Option<Held>>,
     pub(super) eligible: Vec<Place>,
     pub(super) gates: Gates,
-    picker: SmoothRoundRobin,
+    /// Where in `held` each backend is, and which entries are free.
+    places: HashMap<SocketAddrV4, Place>,
+    free: Vec<Place>,
+    /// The place of each position in the configuration.
+    seated: Vec<Place>,
+    picker: Picker,
     random: Random,
+}
+
+/// What a pick may see of the backends: those of one configuration, by position.
+struct Seated<'a> {
+    seated: &'a [Place],
+    held: &'a [Option<Held>],
+    tried: &'a [Place],
+}
+
+impl Seated<'_> {
+    fn held(&self, position: usize) -> Option<(Place, &Held)> {
+        let place = *self.seated.get(position)?;
+        Some((place, self.held.get(place.0 as usize)?.as_ref()?))
+    }
+}
+
+impl View for Seated<'_> {
+    fn may_take(&self, position: usize) -> bool {
+        self.held(position)
+            .is_some_and(|(place, held)| held.may_take() && !self.tried.contains(&place))
+    }
+
+    fn load(&self, position: usize) -> Load {
+        self.held(position)
+            .map_or(Load::default(), |(_, held)| held.load())
+    }
 }
 
 impl Backends {
@@ -69,7 +135,10 @@ impl Backends {
             held: Vec::new(),
             eligible: Vec::new(),
             gates: Gates::default(),
-            picker: SmoothRoundRobin::new(&[], 0),
+            places: HashMap::new(),
+            free: Vec::new(),
+            seated: Vec::new(),
+            picker: Picker::default(),
             random: Random::new(seed),
         }
     }
@@ -80,11 +149,11 @@ impl Backends {
     pub fn renew(&mut self, snapshot: &Snapshot, now: u64) -> Vec<Key> {
         for held in self.held.iter_mut().flatten() {
             held.configured = false;
+            held.position = None;
         }
-        let places: Vec<_> = snapshot
-            .targets
-            .iter()
-            .map(|target| self.place_of(&target.record))
+        let places: Vec<_> = (0..)
+            .zip(&snapshot.targets)
+            .map(|(position, target)| self.seat(position, &target.record, now))
             .collect();
         let candidates: Vec<_> = snapshot
             .targets
@@ -92,76 +161,144 @@ impl Backends {
             .map(|target| Candidate {
                 weight: target.weight,
                 health: target.record.health(),
+                backup: target.backup,
             })
             .collect();
         let chosen = self.choose_eligible(snapshot, &candidates, now);
-        let weights: Vec<_> = chosen
-            .iter()
-            .filter_map(|&position| candidates.get(position))
-            .map(|candidate| u32::from(candidate.weight))
-            .collect();
         self.eligible = chosen
             .iter()
             .filter_map(|&position| places.get(position).copied())
             .collect();
-        self.picker = SmoothRoundRobin::new(&weights, self.random.next_u64());
         self.renew_gates(snapshot, &places, now);
+        self.seated = places;
+        self.renew_picker(snapshot, &chosen, now);
         self.drop_unconfigured()
     }
 
-    fn place_of(&mut self, record: &Arc<BackendRecord>) -> Place {
-        let known = self.held.iter().position(|held| {
-            held.as_ref()
-                .is_some_and(|held| held.record.address == record.address)
-        });
-        let index = known.unwrap_or_else(|| self.free_index());
-        let place = Place(u32::try_from(index).unwrap_or(u32::MAX));
-        if let Some(entry) = self.held.get_mut(index) {
-            let held = entry.get_or_insert_with(|| Held {
-                record: Arc::clone(record),
-                idle: Vec::new(),
-                configured: true,
-                active: 0,
-                gate: Gate::default(),
-            });
+    /// Has the algorithm weigh the backends anew, and again when the next one has grown.
+    fn renew_picker(&mut self, snapshot: &Snapshot, chosen: &[usize], now: u64) {
+        let policy = &snapshot.policy;
+        let slow_start_ms = if Picker::grows(&policy.algorithm) {
+            policy.slow_start_ms
+        } else {
+            0
+        };
+        let mut seats: Vec<_> = snapshot.targets.iter().map(seat_of).collect();
+        let mut grows_in: Option<u64> = None;
+        for &position in chosen {
+            let held = self
+                .seated
+                .get(position)
+                .and_then(|place| self.held(*place));
+            let seat = held.and_then(|held| seats.get_mut(held.position?));
+            let target = snapshot.targets.get(position);
+            let (Some(held), Some(seat), Some(target)) = (held, seat, target) else {
+                continue;
+            };
+            let up_for = held.up_for(now);
+            let weight = seat.weight + weigh(target.weight, up_for, slow_start_ms);
+            seat.weight = weight.min(MAX_WEIGHT);
+            seat.load = held.load();
+            grows_in = grows_in
+                .into_iter()
+                .chain(next_step_ms(up_for, slow_start_ms))
+                .min();
+        }
+        let seed = self.random.next_u64();
+        self.picker = Picker::new(&policy.algorithm, &seats, &snapshot.maglev, seed);
+        let grows_at = grows_in.map(|step_ms| now.saturating_add(step_ms));
+        self.gates.look_at = self.gates.look_at.into_iter().chain(grows_at).min();
+    }
+
+    /// Gives a backend of the configuration its place, the one that it had if it had one.
+    fn seat(&mut self, position: usize, record: &Arc<BackendRecord>, now: u64) -> Place {
+        let place = match self.places.get(&record.address) {
+            Some(place) => *place,
+            None => self.settle(record),
+        };
+        if let Some(held) = self.held_mut(place) {
             held.configured = true;
+            // One that is named twice has one seat, with the weight of both.
+            held.position.get_or_insert(position);
+            let is_up = held.record.health() == BackendHealth::Up;
+            held.up_since = is_up.then(|| held.up_since.unwrap_or(now));
         }
         place
     }
 
-    fn free_index(&mut self) -> usize {
-        self.held
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.held.push(None);
-                self.held.len() - 1
-            })
+    fn settle(&mut self, record: &Arc<BackendRecord>) -> Place {
+        let held = Some(Held::new(record));
+        let place = match self.free.pop() {
+            Some(place) => {
+                if let Some(entry) = self.held.get_mut(place.0 as usize) {
+                    *entry = held;
+                }
+                place
+            }
+            None => {
+                self.held.push(held);
+                Place(u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX))
+            }
+        };
+        self.places.insert(record.address, place);
+        place
+    }
+
+    fn forget(&mut self, place: Place) {
+        let held = self.held.get_mut(place.0 as usize).and_then(Option::take);
+        if let Some(held) = held {
+            self.places.remove(&held.record.address);
+            self.free.push(place);
+        }
     }
 
     fn drop_unconfigured(&mut self) -> Vec<Key> {
-        let mut orphans = Vec::new();
-        for entry in &mut self.held {
+        let (mut orphans, mut empty) = (Vec::new(), Vec::new());
+        for (index, entry) in (0u32..).zip(&mut self.held) {
             if let Some(held) = entry.as_mut().filter(|held| !held.configured) {
                 orphans.append(&mut held.idle);
                 if held.active == 0 {
-                    *entry = None;
+                    empty.push(Place(index));
                 }
             }
+        }
+        for place in empty {
+            self.forget(place);
         }
         orphans
     }
 
     /// Chooses the backend for the next request or session.
     pub fn pick(&mut self, ask: Ask<'_>) -> Option<Place> {
-        let (eligible, held) = (&self.eligible, &self.held);
-        let position = self.picker.pick(|position| {
-            let place = eligible.get(position).filter(|p| !ask.tried.contains(p));
-            place
-                .and_then(|place| held.get(place.0 as usize)?.as_ref())
-                .is_some_and(Held::may_take)
-        })?;
-        eligible.get(position).copied()
+        let view = Seated {
+            seated: &self.seated,
+            held: &self.held,
+            tried: ask.tried,
+        };
+        let position = self.picker.pick(ask.key, ask.now_us, &view)?;
+        self.seated.get(position).copied()
+    }
+
+    /// Whether it matters how long backends take to answer.
+    #[must_use]
+    pub fn measures(&self) -> bool {
+        self.picker.measures()
+    }
+
+    /// The backend has begun its answer after `took_us`, or taken the connection of a session.
+    pub fn observe(&mut self, place: Place, took_us: u64, now_us: u64) {
+        self.picker.observe(took_us);
+        if let Some(held) = self.held_mut(place) {
+            held.latency.observe(took_us, now_us);
+        }
+    }
+
+    /// The backend has failed, which counts as a slow answer where those count.
+    pub fn penalize(&mut self, place: Place, now_us: u64) {
+        let failure_us = self.picker.failure_us();
+        if let (Some(took_us), Some(held)) = (failure_us, self.held_mut(place)) {
+            held.latency.observe(took_us, now_us);
+        }
     }
 
     pub(super) fn held(&self, place: Place) -> Option<&Held> {
@@ -191,6 +328,15 @@ impl Backends {
         if let Some(held) = self.held_mut(place) {
             held.active += 1;
         }
+        self.tell_picker(place);
+    }
+
+    fn tell_picker(&mut self, place: Place) {
+        if let Some(held) = self.held.get(place.0 as usize).and_then(Option::as_ref)
+            && let Some(position) = held.position
+        {
+            self.picker.set_active(position, held.active);
+        }
     }
 
     /// It has left the backend again.
@@ -203,9 +349,10 @@ impl Backends {
             return;
         };
         held.active = held.active.saturating_sub(1);
-        let forgotten = held.active == 0 && !held.configured;
-        if forgotten && let Some(entry) = self.held.get_mut(place.0 as usize) {
-            *entry = None;
+        if held.active == 0 && !held.configured {
+            self.forget(place);
+        } else {
+            self.tell_picker(place);
         }
     }
 
@@ -227,5 +374,15 @@ impl Backends {
         if let Some(held) = self.held_mut(place) {
             held.idle.retain(|&idle| idle != upstream);
         }
+    }
+}
+
+/// A backend as the algorithms know it, as long as it may not take traffic.
+fn seat_of(target: &Target) -> Seat {
+    Seat {
+        identity: identity_of(target.record.address),
+        weight: 0,
+        backup: target.backup,
+        load: Load::default(),
     }
 }

@@ -54,6 +54,9 @@ pub struct Dial {
     pub stage: Stage,
     /// Hash of what the algorithm hashes.
     pub key: u64,
+    /// Since when its answer is waited for, in microseconds of the process's clock, where that matters: for
+    /// HTTP since the request was sent, for a session since its connection was begun.
+    asked_us: Option<u64>,
     /// No kept connection is wanted, since one has failed.
     fresh: bool,
     tried: Vec<Place>,
@@ -96,6 +99,7 @@ impl Dial {
         Self {
             stage: Stage::AtBackend,
             key,
+            asked_us: None,
             fresh: false,
             tried: Vec::new(),
             attempts: 0,
@@ -165,6 +169,20 @@ impl Dial {
         self.attempts += 1;
         self.pauses = 0;
         self.refused_since = None;
+    }
+
+    /// The backend's answer is waited for from now on.
+    pub fn await_answer(&mut self, context: &Context) {
+        self.asked_us = context.backends.measures().then_some(context.now_us);
+    }
+
+    /// The backend has begun to answer. Said with each piece, and only the first counts.
+    pub fn answered(&mut self, stay: Stay, context: &mut Context) {
+        if let Some(asked_us) = self.asked_us.take() {
+            let took_us = context.now_us.saturating_sub(asked_us);
+            let now_us = context.now_us;
+            context.backends.observe(stay.place, took_us, now_us);
+        }
     }
 
     /// A kept connection failed that had only grown old: the same backend is asked over a new one.

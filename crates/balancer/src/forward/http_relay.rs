@@ -126,6 +126,9 @@ impl HttpSession {
             return Step::Reset;
         };
         flight.request.forget_if_sent(&mut context.buffers);
+        if let Some(stay) = flight.stay {
+            flight.dial.answered(stay, context);
+        }
         scratch.out.clear();
         let input = scratch.input.get_mut(..filled).unwrap_or_default();
         let moment = Moment {

@@ -9,6 +9,7 @@ use super::wire::Received;
 use crate::bulk::Bulk;
 use crate::http::exchange::Exchange;
 use crate::http::head::HeadSpan;
+use crate::http::key::key_of_request;
 use crate::http::malformed::Malformed;
 use crate::http::pace::Pace;
 use crate::http::provenance::{Origin, RequestId};
@@ -150,17 +151,20 @@ impl HttpSession {
                     fresh,
                 }),
         };
+        let algorithm = &context.snapshot.policy.algorithm;
+        let key = key_of_request(algorithm, &head, origin.client);
         write_request(&head, origin, &mut request);
         request.extend_from_slice(rest.get(..body.kept).unwrap_or_default());
         let next = rest.get(body.consumed..).unwrap_or_default();
         self.held = context.buffers.hold(next);
-        self.launch(exchange, request, peer, context, scratch)
+        self.launch(exchange, request, key, peer, context, scratch)
     }
 
     fn launch(
         &mut self,
         exchange: Exchange,
         request: Vec<u8>,
+        key: u64,
         peer: &mut Peer,
         context: &mut Context,
         scratch: &mut Scratch,
@@ -179,7 +183,7 @@ impl HttpSession {
             bulk: Bulk::default(),
             upstream: None,
             stay: None,
-            dial: Dial::new(0),
+            dial: Dial::new(key),
             private,
         };
         self.flight = Some(context.flights.launch(flight));

@@ -138,10 +138,11 @@ pub(super) fn refuse_request(flight: &mut Flight, context: &mut Context) {
 }
 
 /// Waits for the answer to begin once all of the request is sent, and until then for any byte.
-pub(super) fn expect_progress(flight: &Flight, peer: &mut Peer, context: &mut Context) {
+pub(super) fn expect_progress(flight: &mut Flight, peer: &mut Peer, context: &mut Context) {
     let sent = flight.request.is_empty() && flight.exchange.request_is_whole();
     let timeouts = &context.snapshot.timeouts;
     let wait_ms = if sent && !flight.exchange.answer_is_final() {
+        flight.dial.await_answer(context);
         timeouts.response_ms
     } else {
         timeouts.idle_ms

@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wire::Received;
+use crate::http::key::key_of_session;
 use crate::http::reply::Reason;
 use crate::line::Grant;
 use crate::proxy_protocol;
@@ -30,10 +31,12 @@ impl TcpSession {
     /// Begins a session with a connection to a backend.
     pub fn begin(peer: &mut Peer, context: &mut Context) -> (Self, Step) {
         add(&context.counters().requests, 1);
+        let algorithm = &context.snapshot.policy.algorithm;
+        let key = key_of_session(algorithm, *peer.address.ip());
         let mut session = Self {
             upstream: None,
             stay: None,
-            dial: Dial::new(0),
+            dial: Dial::new(key),
             up: Lane::new(announcement(peer, context)),
             down: Lane::default(),
         };
@@ -71,6 +74,7 @@ impl TcpSession {
             Dialed::Lent(stay, upstream) | Dialed::Begun(stay, upstream) => {
                 self.stay = Some(stay);
                 self.upstream = Some(upstream);
+                self.dial.await_answer(context);
                 Step::Blocked
             }
             Dialed::Waits => Step::Blocked,
@@ -158,6 +162,7 @@ impl TcpSession {
         upstream.wire.readable = true;
         self.dial.connected();
         if let Some(stay) = &mut self.stay {
+            self.dial.answered(*stay, context);
             context.note_outcome(*stay, Outcome::Connected);
             *stay = settled(*stay);
         }

@@ -4,7 +4,8 @@
 //! [`head`] finds and reads the lines of a message's head, strictly; [`request`] and [`response`] say
 //! what a head means for its message's framing; [`body`] walks a body to its end; [`rewrite`] turns a
 //! head into the one that is sent on; [`exchange`] puts them together for one request and its answer.
-//! [`reply`] writes the answers that the balancer gives itself.
+//! [`reply`] writes the answers that the balancer gives itself; [`key`] hashes what a request says of where it
+//! belongs.
 //!
 //! A message of which two readers could think differently where it ends is refused, never repaired:
 //! that is what keeps one client's bytes out of another's request (RFC 9112, sections 6.3 and 11.2).
@@ -17,6 +18,7 @@ mod extension;
 pub mod field;
 pub mod grammar;
 pub mod head;
+pub mod key;
 pub mod malformed;
 pub mod pace;
 pub mod provenance;

@@ -2,6 +2,8 @@
 //! of the control channel and the backends played by the test.
 
 #[cfg(test)]
+mod algorithms;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod control;
