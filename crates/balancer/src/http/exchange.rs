@@ -26,6 +26,10 @@ use super::rewrite::{Passing, write_response};
 use super::{Framing, Version};
 use crate::bulk::Bulk;
 
+/// Interim answers (1xx) to one request. Without a bound a backend could go on with them for ever, and its
+/// client would wait as long, since each is progress.
+const INTERIM_ANSWERS: u8 = 100;
+
 /// Whether a client's connection ends after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
@@ -89,6 +93,7 @@ pub struct Exchange {
     answer: Answer,
     answer_begun: bool,
     status: u16,
+    interim: u8,
     to_head: bool,
     idempotent: bool,
     expects_continue: bool,
@@ -108,6 +113,7 @@ impl Exchange {
             answer: Answer::Head(HeadScanner::default()),
             answer_begun: false,
             status: 0,
+            interim: 0,
             to_head: head.method == b"HEAD",
             idempotent: head.is_idempotent(),
             expects_continue: head.expects_continue,
@@ -291,7 +297,13 @@ impl Exchange {
                 return Err(Malformed::Bad("101, which nobody asked for"));
             }
             101 => self.switch(),
-            100..=199 => self.answer = Answer::Head(HeadScanner::default()),
+            100..=199 if self.interim == INTERIM_ANSWERS => {
+                return Err(Malformed::Bad("interim answers without an end"));
+            }
+            100..=199 => {
+                self.interim += 1;
+                self.answer = Answer::Head(HeadScanner::default());
+            }
             _ => self.take_final_head(head, moment.leaving),
         }
         // A client of HTTP/1.0 does not know interim answers.

@@ -245,3 +245,17 @@ fn a_request_is_repeated_only_when_that_is_safe() {
         );
     }
 }
+
+#[test]
+fn interim_answers_have_to_come_to_an_end() {
+    let (hint, fine) = (
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    );
+    for (hints, is_sound) in [(100, true), (101, false)] {
+        let mut input = (hint.repeat(hints) + fine).into_bytes();
+        let (mut fields, mut out) = (Vec::new(), Vec::new());
+        let step = exchange(GET).take_answer(&mut input, Moment::default(), &mut fields, &mut out);
+        assert_eq!(step.is_ok(), is_sound, "{hints}");
+    }
+}
