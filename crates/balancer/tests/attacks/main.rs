@@ -4,6 +4,8 @@
 //! [`tap::Tap`], which records every byte that the balancer sends.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod documented;
 #[cfg(test)]
 mod refused;

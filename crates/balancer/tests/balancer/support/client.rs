@@ -169,7 +169,8 @@ impl Client {
         Some(count)
     }
 
-    fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+    /// Reads up to and with these bytes.
+    pub fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.held.windows(end.len()).position(|w| w == end) {
                 return Some(self.held.drain(..at + end.len()).collect());
