@@ -8,7 +8,7 @@ const KEPT_BYTES: usize = 64 << 10;
 /// Buffers kept for the next borrower.
 const KEPT_BUFFERS: usize = 256;
 
-/// Buffers that nobody uses, and how many bytes wait in those that are used as outboxes.
+/// Buffers that nobody uses, and how many bytes wait in those that somebody does.
 #[derive(Default)]
 pub struct Buffers {
     spare: Vec<Vec<u8>>,
@@ -32,19 +32,26 @@ impl Buffers {
         }
     }
 
-    /// Bytes that wait in outboxes.
+    /// Bytes that wait, in outboxes and held until more of them comes.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// A lent buffer with these bytes in it; no memory when there are none.
+    /// A lent buffer with these bytes in it, to be given to [`Self::release`]; no memory when there are none.
     pub fn hold(&mut self, bytes: &[u8]) -> Vec<u8> {
         if bytes.is_empty() {
             return Vec::new();
         }
         let mut buffer = self.take();
         buffer.extend_from_slice(bytes);
+        self.waiting += buffer.len();
         buffer
+    }
+
+    /// Takes back what was held.
+    pub fn release(&mut self, held: Vec<u8>) {
+        self.waiting = self.waiting.saturating_sub(held.len());
+        self.give(held);
     }
 }

@@ -207,7 +207,9 @@ impl HttpSession {
         let (upstream, stay) = (flight.upstream.take()?, flight.stay.take()?);
         flight.request.clear(&mut context.buffers);
         let held = std::mem::take(&mut self.held);
-        let to_backend = Outbox::new(held, &mut context.buffers);
+        let mut to_backend = Outbox::default();
+        to_backend.refill([&held, b""], &mut context.buffers);
+        context.buffers.release(held);
         let to_client = std::mem::take(&mut self.outbox);
         context.flights.land(flight);
         Some(TcpSession::adopt(

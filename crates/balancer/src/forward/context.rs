@@ -26,9 +26,11 @@ use crate::statistics::ThreadCounters;
 /// Bytes of the scratch buffer: what one read can take. Large bodies cost half as much with it as with
 /// 16 KiB.
 pub const SCRATCH_BYTES: usize = 256 << 10;
-/// What one read takes while many bytes already wait for slow readers.
-const FRUGAL_BYTES: usize = 4 << 10;
-/// Bytes that may wait in one thread before reads become frugal.
+/// What one read takes, and the most that is held of a head, while memory is short.
+pub const FRUGAL_BYTES: usize = 2 << 10;
+/// Bytes that may wait in all threads together before memory is short: for slow readers, for the rest of a
+/// head, or for an answer without which a request may have to be sent again. 10,000 connections with
+/// [`FRUGAL_BYTES`] each come on top.
 const WAITING_BYTES: usize = 16 << 20;
 
 /// Tags of what an event or a timer belongs to.
@@ -200,10 +202,16 @@ impl Context {
         self.keep_date();
     }
 
-    /// How many bytes one read may take: less when slow readers already make many wait.
+    /// Whether so many bytes wait that no more than is needed is to be added.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.buffers.waiting() > WAITING_BYTES / self.shared.threads.len().max(1)
+    }
+
+    /// How many bytes one read may take: few when memory is short.
     #[must_use]
     pub fn read_bytes(&self) -> usize {
-        if self.buffers.waiting() > WAITING_BYTES {
+        if self.is_short_of_memory() {
             FRUGAL_BYTES
         } else {
             SCRATCH_BYTES
@@ -212,7 +220,7 @@ impl Context {
 
     /// Lends a pipe for bytes that need not be looked at, unless slow readers already make many wait.
     pub fn lend_pipe(&mut self) -> Option<Box<Pipe>> {
-        if self.buffers.waiting() > WAITING_BYTES {
+        if self.is_short_of_memory() {
             return None;
         }
         self.buffers.pipes.take()

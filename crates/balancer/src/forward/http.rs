@@ -266,7 +266,7 @@ impl HttpSession {
     pub fn end(&mut self, context: &mut Context) {
         self.give_up(Outcome::Untold, context);
         self.outbox.clear(&mut context.buffers);
-        context.buffers.give(std::mem::take(&mut self.held));
+        context.buffers.release(std::mem::take(&mut self.held));
     }
 }
 
@@ -276,7 +276,7 @@ pub(super) fn land(mut flight: Box<Flight>, outcome: Outcome, context: &mut Cont
         context.leave(stay, outcome);
     }
     flight.request.clear(&mut context.buffers);
-    context.buffers.give(std::mem::take(&mut flight.answer));
+    context.buffers.release(std::mem::take(&mut flight.answer));
     context.flights.land(flight);
 }
 

@@ -269,6 +269,6 @@ fn load_answer(flight: &mut Flight, context: &mut Context, scratch: &mut Scratch
         to.copy_from_slice(&held);
     }
     let count = held.len();
-    context.buffers.give(held);
+    context.buffers.release(held);
     count
 }

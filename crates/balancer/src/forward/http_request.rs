@@ -1,6 +1,6 @@
 //! Reading: from the first byte of a request to the exchange that it begins.
 
-use super::context::{Context, Scratch};
+use super::context::{Context, FRUGAL_BYTES, Scratch};
 use super::dial::Dial;
 use super::http::{Flight, HttpSession, Phase};
 use super::outbox::Outbox;
@@ -48,6 +48,9 @@ impl HttpSession {
         let bounds = context.snapshot.edge.head_bounds;
         match self.scanner.find_within(bytes, bounds) {
             Ok(Some(span)) => self.begin(span, filled, peer, context, scratch),
+            Ok(None) if filled > FRUGAL_BYTES && context.is_short_of_memory() => {
+                self.reject(Malformed::HeadTooLarge, peer, context, scratch)
+            }
             Ok(None) => {
                 self.held = context.buffers.hold(bytes);
                 let had_begun = !is_blank(bytes.get(..known).unwrap_or_default());
@@ -67,7 +70,7 @@ impl HttpSession {
             to.copy_from_slice(&held);
         }
         let count = held.len();
-        context.buffers.give(held);
+        context.buffers.release(held);
         count
     }
 

@@ -230,6 +230,10 @@ impl Worker {
         if let Some(mut client) = self.clients.remove(key) {
             client.end(&mut self.context);
         }
+        debug_assert!(
+            !self.clients.is_empty() || self.context.buffers.waiting() == 0,
+            "bytes wait for nobody"
+        );
     }
 
     fn drive_ready(&mut self) {

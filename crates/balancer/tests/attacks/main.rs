@@ -8,6 +8,8 @@ mod answers;
 #[cfg(test)]
 mod documented;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod servers;
