@@ -39,6 +39,13 @@ test: checks-setup ## every check: format, lints, unit, property and end-to-end 
 	@$(MAKE) format-check lint balancer
 	@scripts/test
 
+.PHONY: soak
+soak: checks-setup ## ten times as much change under load as in the tests: bench/results/lossless.json
+	@$(MAKE) balancer
+	@rm -f bench/results/lossless.json
+	@EVENKEEL_SOAK=10 EVENKEEL_SOAK_RESULTS=$(CURDIR)/bench/results/lossless.json \
+	  scripts/test --profile soak -E 'binary(lossless)'
+
 .PHONY: checks-setup
 checks-setup:
 	@scripts/setup checks

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
+use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 /// Attempts to remove a cgroup.
@@ -170,6 +172,26 @@ impl Host {
             nsenter,
             pid,
         }
+    }
+
+    /// Runs something of the test's own on a thread in the host's network.
+    ///
+    /// # Panics
+    /// When the host's network cannot be entered.
+    pub fn spawn(&self, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let path = format!("/proc/{}/ns/net", self.init);
+        let network = std::fs::File::open(path).expect("the host is there");
+        std::thread::spawn(move || {
+            let entered =
+                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
+            entered.expect("tests run as root");
+            run();
+        })
+    }
+
+    /// Sends a signal to a process of the host, by the signal's short name.
+    pub fn signal(&self, pid: u32, signal: &str) {
+        self.shell(&format!("kill -{signal} {pid}"));
     }
 
     /// The numbers, inside the host, of the processes whose command line contains `text`.

@@ -9,6 +9,7 @@
     reason = "the values are JSON, where an absent part is null, and a panic is a failed test"
 )]
 
+mod crowd;
 mod door;
 mod host;
 mod load;
@@ -21,6 +22,7 @@ mod waiting;
 mod web;
 mod world;
 
+pub use crowd::{Count, Crowd, Kinds};
 pub use door::Door;
 pub use host::{Host, Running};
 pub use load::Load;

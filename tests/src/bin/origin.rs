@@ -2,7 +2,8 @@
 //!
 //! `origin http NAME ADDRESS` answers each request of HTTP/1.1 with a line of its name. The path may
 //! ask for more: `/bytes/N` for a body of N bytes, `/slow/MS` for an answer after MS milliseconds,
-//! `/headers` for the request head back, `/status/CODE` for a status.
+//! `/headers` for the request head back, `/status/CODE` for a status, `/echo/N` for the number back,
+//! `/pattern/N` for N bytes that differ by their place; `/tunnel` becomes one, and echoes.
 //! `origin tcp NAME ADDRESS` greets with a line of its name and echoes what it gets.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -43,6 +44,11 @@ fn serve_http(stream: TcpStream, name: &str) -> io::Result<()> {
         }
         let length = body_length(&head);
         io::copy(&mut (&mut reader).take(length), &mut io::sink())?;
+        if head.starts_with("GET /tunnel ") {
+            let switch = b"HTTP/1.1 101 Origin\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+            writer.write_all(switch)?;
+            return io::copy(&mut reader, &mut writer).map(drop);
+        }
         let (status, body) = answer(&head, name);
         write!(
             writer,
@@ -73,6 +79,8 @@ fn answer(head: &str, name: &str) -> (u16, Vec<u8>) {
     match (verb, number) {
         (Some("bytes"), Some(count)) => (200, vec![b'x'; count]),
         (Some("status"), Some(code)) => (u16::try_from(code).unwrap_or(500), Vec::new()),
+        (Some("echo"), Some(number)) => (200, format!("{number}\n").into_bytes()),
+        (Some("pattern"), Some(count)) => (200, (0..count).map(|at| (at % 251) as u8).collect()),
         (Some("headers"), None) => (200, head.as_bytes().to_vec()),
         (Some("slow"), Some(ms)) => {
             std::thread::sleep(Duration::from_millis(ms as u64));
