@@ -1,7 +1,6 @@
 //! The control thread's loop.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,37 +16,22 @@ use super::journal::{Journal, Level};
 use super::progress::Progress;
 use super::randomness::token;
 use super::signals::{Signal, Signals};
-use super::supervision::{Inheritance, REPLACED_WITHIN, Request, Supervision};
+use super::stages::Stage;
+use super::supervision::{Inheritance, Supervision};
 use super::threads::{available, raise_file_limit, start_forwarding};
 use super::unreadable::unreadable;
 use super::{RunOptions, config_file};
 use crate::health;
-use crate::shared::{Leave, Order, Shared};
-use crate::supervisor::message::Message;
+use crate::shared::Shared;
 
 /// Between two cries for [`Boot`].
-const AWAITING_BOOT: Duration = Duration::from_millis(50);
+pub(super) const AWAITING_BOOT: Duration = Duration::from_millis(50);
 /// Between two heartbeats before [`Boot`] says.
-const DEFAULT_HEARTBEAT_MS: u64 = 500;
-/// What is under way when the process is told to end is given so many milliseconds.
-const LEAVE_WITHIN_MS: u64 = 10_000;
+pub(super) const DEFAULT_HEARTBEAT_MS: u64 = 500;
 /// The shortest time between two heartbeats, however much there is to tell.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep.
 const SLEEP: Duration = Duration::from_secs(1);
-/// Between two looks whether the threads have stopped accepting; they do within a turn.
-const LEAVING_PAUSE: Duration = Duration::from_millis(1);
-
-/// How far this process is. Without a supervisor it serves from the beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Another process serves, and this one is to come after it.
-    Waiting,
-    /// This process takes connections and is the host's partner.
-    Serving,
-    /// No connections are taken any more.
-    Leaving,
-}
 
 /// The control thread's state.
 pub(super) struct Agent {
@@ -55,24 +39,24 @@ pub(super) struct Agent {
     pub(super) journal: Arc<Journal>,
     pub(super) deployment: Deployment,
     signals: Signals,
-    channel: Option<Channel>,
-    supervision: Option<Supervision>,
-    stage: Stage,
+    pub(super) channel: Option<Channel>,
+    pub(super) supervision: Option<Supervision>,
+    pub(super) stage: Stage,
     /// Whether there is a configuration that has to run before this process is ready.
     pub(super) expects_config: bool,
-    said_ready: bool,
-    said_left: bool,
+    pub(super) said_ready: bool,
+    pub(super) said_left: bool,
     config_file: Option<std::path::PathBuf>,
-    boot: Option<Boot>,
-    progress: Progress,
-    workers: Vec<JoinHandle<()>>,
+    pub(super) boot: Option<Boot>,
+    pub(super) progress: Progress,
+    pub(super) workers: Vec<JoinHandle<()>>,
     sequence: u64,
     /// The state of configuration and backends that the last heartbeat told.
     told_epoch: u64,
     spoke_at: Instant,
-    speak_at: Instant,
+    pub(super) speak_at: Instant,
     /// Whether SIGTERM came.
-    ending: bool,
+    pub(super) ending: bool,
 }
 
 /// Balances until SIGTERM, as the host says over the channel.
@@ -141,17 +125,6 @@ impl Agent {
         };
         agent.inherit(kept, now);
         Ok(agent)
-    }
-
-    /// Goes on with what another process had.
-    fn inherit(&mut self, kept: Inheritance, now: Instant) {
-        self.deployment.inherit(kept.listeners, kept.verdicts);
-        if let Some(boot) = kept.boot {
-            self.take_boot(boot, now);
-        }
-        if let Some(config) = kept.config {
-            self.take_config(config, now);
-        }
     }
 
     /// Attends to everything until the process has left.
@@ -240,103 +213,6 @@ impl Agent {
         .unwrap_or(self.speak_at)
     }
 
-    /// Where this process sends requests of its own: nowhere while another one may accept them.
-    fn proves_progress(&self) -> Option<std::net::SocketAddrV4> {
-        let serves = self.stage == Stage::Serving;
-        self.deployment.listening().filter(|_| serves)
-    }
-
-    /// How long to sleep at most while threads are leaving.
-    fn leaving_pause(&self) -> Option<Duration> {
-        let pause = if self.supervision.is_some() && !self.said_left {
-            LEAVING_PAUSE
-        } else {
-            AWAITING_BOOT
-        };
-        (self.stage == Stage::Leaving).then_some(pause)
-    }
-
-    fn obey_supervisor(&mut self, now: Instant) {
-        while let Some(request) = self.supervision.as_mut().and_then(Supervision::next) {
-            match request {
-                Request::Serve(news, kept) => self.serve(&news, *kept, now),
-                Request::Leave => self.make_room(now),
-            }
-        }
-        if self.supervision.as_mut().is_some_and(Supervision::owes) {
-            self.keep_all(now);
-        }
-    }
-
-    /// It is this process's turn.
-    fn serve(&mut self, news: &str, kept: Inheritance, now: Instant) {
-        if self.stage != Stage::Waiting {
-            return;
-        }
-        self.stage = Stage::Serving;
-        self.speak_at = now;
-        self.inherit(kept, now);
-        self.keep_all(now);
-        if !news.is_empty() {
-            self.journal.write(Level::Error, news.to_owned());
-            // The one before may have ended within a line.
-            self.channel.iter_mut().for_each(Channel::end_line);
-        }
-    }
-
-    /// Has kept whatever the next process needs, but for listening sockets, which are with their threads.
-    fn keep_all(&mut self, now: Instant) {
-        let backends = self.heartbeat(now).backends;
-        let Some(supervision) = &mut self.supervision else {
-            return;
-        };
-        supervision.keep_token(&self.shared.own_target);
-        supervision.keep_verdicts(&backends);
-        self.boot
-            .iter()
-            .for_each(|boot| supervision.keep_boot(boot));
-        let running = self.deployment.running().into_iter();
-        running.for_each(|config| supervision.keep_config(config));
-    }
-
-    /// Has listening sockets that are new kept, and gives them to the threads.
-    fn open_doors(&mut self) {
-        if self.stage != Stage::Serving {
-            return;
-        }
-        let listeners = self.deployment.take_listeners();
-        if listeners.is_empty() {
-            return;
-        }
-        if let Some(supervision) = &mut self.supervision {
-            supervision.keep_listeners(&listeners);
-        }
-        for (desk, listener) in self.shared.threads.iter().zip(listeners) {
-            desk.order(Order::Listen(listener));
-        }
-    }
-
-    /// Tells the supervisor, once each, that this process is ready, and that it takes no connections.
-    fn say_how_far(&mut self) {
-        let Some(supervision) = &self.supervision else {
-            return;
-        };
-        if !self.said_ready && (self.deployment.running().is_some() || !self.expects_config) {
-            supervision.say(&Message::Ready);
-            self.said_ready = true;
-        }
-        let desks = &self.shared.threads;
-        let all_left = || {
-            desks
-                .iter()
-                .all(|desk| desk.has_left.load(Ordering::Acquire))
-        };
-        if self.stage == Stage::Leaving && !self.said_left && all_left() {
-            supervision.say(&Message::Left);
-            self.said_left = true;
-        }
-    }
-
     fn listen_to_host(&mut self, now: Instant) {
         if self.stage == Stage::Waiting {
             return;
@@ -354,7 +230,7 @@ impl Agent {
         }
     }
 
-    fn take_boot(&mut self, boot: Boot, now: Instant) {
+    pub(super) fn take_boot(&mut self, boot: Boot, now: Instant) {
         if self.boot.is_some() {
             return;
         }
@@ -533,50 +409,6 @@ impl Agent {
     pub(super) fn report(&self) {
         let account = serde_json::to_string_pretty(&self.heartbeat(Instant::now()));
         println!("{}", account.unwrap_or_default());
-    }
-
-    /// Ends: no new connections; what is under way has a bound. The second time, at once.
-    pub(super) fn leave(&mut self) {
-        if self.ending {
-            std::process::exit(1);
-        }
-        self.ending = true;
-        self.stage = Stage::Leaving;
-        self.journal.write(
-            Level::Info,
-            "leaving: no new connections are taken".to_owned(),
-        );
-        self.order_to_leave(Leave {
-            within_ms: LEAVE_WITHIN_MS,
-            has_successor: false,
-        });
-    }
-
-    /// Another process takes connections and speaks with the host from now on.
-    fn make_room(&mut self, now: Instant) {
-        if self.stage != Stage::Serving {
-            return;
-        }
-        self.stage = Stage::Leaving;
-        self.channel = None;
-        // A request of this process's own must not reach the next one.
-        self.progress = Progress::new(Arc::clone(&self.shared), DEFAULT_HEARTBEAT_MS, now);
-        let text = "leaving: a new process takes the connections".to_owned();
-        self.journal.write(Level::Info, text);
-        self.order_to_leave(Leave {
-            within_ms: u64::try_from(REPLACED_WITHIN.as_millis()).unwrap_or(u64::MAX),
-            has_successor: true,
-        });
-    }
-
-    fn order_to_leave(&self, leave: Leave) {
-        for desk in &self.shared.threads {
-            desk.order(Order::Leave(leave));
-        }
-    }
-
-    fn has_left(&self) -> bool {
-        self.stage == Stage::Leaving && self.workers.iter().all(JoinHandle::is_finished)
     }
 }
 

@@ -16,6 +16,7 @@ mod lines;
 mod progress;
 mod randomness;
 pub(crate) mod signals;
+mod stages;
 mod standalone;
 mod supervision;
 mod threads;

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use model::{BackendHealth, BackendStatus, BalancerConfig, Boot};
 use rustix::io::Errno;
@@ -13,9 +12,6 @@ use super::channel::take_descriptor;
 use crate::supervisor::link::{Found, Link};
 use crate::supervisor::message::Message;
 use crate::supervisor::store::{bytes_of, descriptor_of};
-
-/// What is under way when a successor takes over may take that long: downloads, tunnels, TCP sessions.
-pub const REPLACED_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 const LISTENERS: &str = "listeners";
 const BOOT: &str = "boot";
