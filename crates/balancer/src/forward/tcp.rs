@@ -25,6 +25,8 @@ pub struct TcpSession {
     dial: Dial,
     up: Lane,
     down: Lane,
+    /// Whether the backend may not know yet that its connection has come about.
+    unconfirmed: bool,
 }
 
 impl TcpSession {
@@ -39,6 +41,7 @@ impl TcpSession {
             dial: Dial::new(key),
             up: Lane::new(announcement(peer, context)),
             down: Lane::default(),
+            unconfirmed: false,
         };
         let step = session.dial(peer, context);
         (session, step)
@@ -61,6 +64,7 @@ impl TcpSession {
             dial: Dial::new(0),
             up: Lane::new(to_backend),
             down: Lane::new(to_client),
+            unconfirmed: false,
         }
     }
 
@@ -128,6 +132,9 @@ impl TcpSession {
             self.up.advance(End::Client, ends, context, scratch),
             self.down.advance(End::Backend, ends, context, scratch),
         ];
+        if std::mem::take(&mut self.unconfirmed) && matches!(moved, [Ok(false), _]) {
+            self.confirm_connection(context);
+        }
         match moved {
             [Ok(false), Ok(false)] => Step::Blocked,
             [Ok(_), Ok(_)] if self.up.has_ended() && self.down.has_ended() => Step::Close,
@@ -142,6 +149,14 @@ impl TcpSession {
                 }
                 Step::Reset
             }
+        }
+    }
+
+    /// The handshake's last segment waits for what the client says and travels with it. A client that says
+    /// nothing at first may be waiting for the server, and the server for that segment.
+    fn confirm_connection(&self, context: &Context) {
+        if let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get(key)) {
+            upstream.wire.acknowledge();
         }
     }
 
@@ -160,6 +175,7 @@ impl TcpSession {
         }
         upstream.connecting = false;
         upstream.wire.readable = true;
+        self.unconfirmed = true;
         self.dial.connected();
         if let Some(stay) = &mut self.stay {
             self.dial.answered(*stay, context);

@@ -252,6 +252,11 @@ impl Wire {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
     }
 
+    /// Acknowledges what has come at once, instead of with the next bytes that are sent.
+    pub fn acknowledge(&self) {
+        let _ = sockopt::set_tcp_quickack(&self.socket, true);
+    }
+
     /// Makes the coming close a reset, so that the other side cannot take what it has for the whole.
     pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));

@@ -56,6 +56,36 @@ fn a_server_may_speak_first_and_end_first() {
     });
 }
 
+/// How often this namespace's kernel has sent an acknowledgement only because it had waited long enough.
+fn delayed_acknowledgements() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut fields = names.split(' ').zip(values.split(' '));
+    let (_, value) = fields.find(|(name, _)| *name == "DelayedACKs").unwrap();
+    value.parse().unwrap()
+}
+
+#[test]
+fn a_server_that_speaks_first_does_not_wait_for_the_handshake_to_time_out() {
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let _ = stream.write_all(b"220 ready\r\n");
+            let mut buffer = [0u8; 64];
+            while log.read(&mut stream, &mut buffer) > 0 {}
+        });
+        let host = Host::start();
+        host.serve(&tcp_config(1, &[origin.address]));
+        let before = delayed_acknowledgements();
+        for _ in 0..20 {
+            let mut client = Client::connect(host.front());
+            assert_eq!(client.exactly(11).as_deref(), Some(&b"220 ready\r\n"[..]));
+        }
+        let delayed = delayed_acknowledgements() - before;
+        assert!(delayed < 10, "{delayed} of 20");
+    });
+}
+
 #[test]
 fn a_large_stream_passes_whole_in_bounded_memory() {
     const SIZE: usize = 64 << 20;
