@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::client::{Client, Fate, Session};
+use super::listener::await_first_bytes;
 use super::peer::{Peer, Step};
 use super::slots::Key;
 use super::wheel::Timer;
@@ -21,6 +22,8 @@ use crate::statistics::add;
 
 /// Connections accepted in one turn.
 const ACCEPTS: usize = 128;
+/// One connection is accepted for so many events of a turn, and at least one.
+const ACCEPT_SHARE: usize = 4;
 /// Connections accepted from a socket before it is closed.
 const LAST_ACCEPTS: usize = 4096;
 /// Milliseconds for which nothing is accepted when there are no descriptors left.
@@ -28,6 +31,9 @@ const PAUSE_MS: u64 = 50;
 /// Milliseconds for which connections without a request stay open when the thread is to leave: a request
 /// that is on its way then is answered, with the word that its connection closes.
 const IDLE_GRACE_MS: u64 = 1_000;
+/// Milliseconds after which the kernel has asked each client that said nothing whether it is there, and has
+/// made its connection.
+const FIRST_BYTES_MS: u64 = 1_200;
 /// What the balancer's own connection is told when it carries no HTTP.
 pub const GREETING: &[u8] = b"evenkeel\n";
 
@@ -52,6 +58,16 @@ impl Worker {
         let data = EventData::new_u64(LISTENER);
         let added = epoll::add(self.context.epoll(), &listener, data, EventFlags::IN);
         self.listener = added.is_ok().then_some(listener);
+        self.adapt_listener();
+    }
+
+    /// Has connections accepted as suits what they carry.
+    pub(super) fn adapt_listener(&mut self) {
+        if let Some(listener) = &self.listener {
+            let client_begins = self.context.snapshot.traffic == TrafficType::Http;
+            self.defers |= client_begins;
+            await_first_bytes(listener, client_begins && !self.context.leaving);
+        }
     }
 
     /// Takes in what already waits to be accepted, which closing would reset.
@@ -67,16 +83,44 @@ impl Worker {
         }
         self.note_room(true);
         self.accept_at = None;
+        self.defers = false;
     }
 
     fn leave(&mut self, leave: Leave) {
-        if !leave.has_successor {
-            self.empty_backlog();
-            self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
-        }
-        self.stop_listening();
         self.context.leaving = true;
         self.leave_by = Some(self.context.now.saturating_add(leave.within_ms));
+        if leave.has_successor {
+            self.end_listening();
+        } else {
+            // Those that were made and said nothing so far are accepted before the socket closes, too.
+            self.adapt_listener();
+            let closes_at = self.context.now.saturating_add(FIRST_BYTES_MS);
+            self.close_listener_at = self.defers.then_some(closes_at);
+            if !self.defers {
+                self.take_last();
+            }
+        }
+    }
+
+    /// Closes the listening socket when it is time to.
+    pub(super) fn close_listener(&mut self) {
+        if self
+            .close_listener_at
+            .is_some_and(|at| self.context.now >= at)
+        {
+            self.close_listener_at = None;
+            self.take_last();
+        }
+    }
+
+    fn take_last(&mut self) {
+        self.empty_backlog();
+        self.close_idle_at = Some(self.context.now.saturating_add(IDLE_GRACE_MS));
+        self.end_listening();
+    }
+
+    fn end_listening(&mut self) {
+        self.stop_listening();
         if let Some(desk) = self.context.shared.threads.get(self.context.thread) {
             desk.has_left.store(true, Ordering::Release);
         }
@@ -102,13 +146,16 @@ impl Worker {
 
     /// Whether the thread was told to leave, and nothing holds it.
     pub(super) fn may_leave(&self) -> bool {
+        let is_empty = self.clients.is_empty() && self.close_listener_at.is_none();
         self.leave_by
-            .is_some_and(|by| self.clients.is_empty() || self.context.now >= by)
+            .is_some_and(|by| is_empty || self.context.now >= by)
     }
 
-    pub(super) fn accept(&mut self) {
+    /// Accepts some of those that wait, as many as the turn's load leaves room for. To ask until there are
+    /// none costs more than to be told of the next: the kernel makes a whole socket before it says so.
+    pub(super) fn accept(&mut self, events: usize) {
         if self.accept_at.is_none() {
-            self.accept_up_to(ACCEPTS);
+            self.accept_up_to((events / ACCEPT_SHARE).clamp(1, ACCEPTS));
         }
     }
 
@@ -160,7 +207,7 @@ impl Worker {
     /// Goes on accepting when there is room again.
     pub(super) fn seek_room(&mut self) {
         if self.waits_for_room {
-            self.accept();
+            self.accept(ACCEPTS * ACCEPT_SHARE);
         }
     }
 

@@ -6,6 +6,7 @@ use super::context::{Context, Scratch, tag};
 use super::http::HttpSession;
 use super::outbox::Outbox;
 use super::peer::{Peer, Step};
+use super::slots::Key;
 use super::tcp::TcpSession;
 use super::wire::Received;
 use crate::line::Grant;
@@ -22,6 +23,17 @@ pub enum Session {
     Http(HttpSession),
     /// Bytes that are not looked at.
     Tcp(Box<TcpSession>),
+}
+
+impl Session {
+    /// The backend's connection, while there is one.
+    fn upstream(&self) -> Option<Key> {
+        match self {
+            Self::Announced => None,
+            Self::Http(session) => session.flight.as_ref()?.upstream,
+            Self::Tcp(session) => session.upstream(),
+        }
+    }
 }
 
 /// One client's connection.
@@ -134,7 +146,12 @@ impl Client {
     /// Has events delivered before waiting. While a first request is at a backend that can wait: most
     /// connections that carry one request are over by then, and save the call.
     fn wait(&mut self, context: &mut Context) -> Fate {
-        if self.peer.wire.is_registered() {
+        if let Some(upstream) = self.session.upstream()
+            && !context.watch_upstream(upstream)
+        {
+            return Fate::Ended;
+        }
+        if !self.peer.wire.is_unwatched() {
             return Fate::Waits;
         }
         match &self.session {
@@ -150,7 +167,7 @@ impl Client {
     /// Has events delivered from now on.
     pub fn watch(&mut self, context: &mut Context) -> Fate {
         let token = self.peer.key.pack(tag::CLIENT);
-        match self.peer.wire.ensure_registered(context.epoll(), token) {
+        match self.peer.wire.ensure_watched(context.epoll(), token) {
             Ok(()) => Fate::Waits,
             Err(_) => Fate::Ended,
         }

@@ -76,6 +76,8 @@ pub struct Upstream {
     pub connecting: bool,
     /// Whether it has carried an exchange before.
     pub reused: bool,
+    /// Whether its last answer was one of those that are worth a pipe.
+    pub gives_long_answers: bool,
     /// When it is closed, while it is idle.
     pub timer: Timer,
 }
@@ -257,13 +259,14 @@ impl Context {
         let epoll = self.epoll.as_fd();
         let mut registered = Ok(());
         let key = self.upstreams.insert_with(|key| {
-            registered = wire.ensure_registered(epoll, key.pack(tag::UPSTREAM));
+            registered = wire.ensure_watched(epoll, key.pack(tag::UPSTREAM));
             Upstream {
                 wire,
                 place,
                 owner: Some(owner),
                 connecting: true,
                 reused: false,
+                gives_long_answers: false,
                 timer: Timer::default(),
             }
         });
@@ -274,22 +277,37 @@ impl Context {
         Ok(key)
     }
 
+    /// Has the events delivered that the backend's connection waits for; false when that cannot be.
+    pub fn watch_upstream(&mut self, key: Key) -> bool {
+        self.upstreams.get_mut(key).is_none_or(|upstream| {
+            !upstream.wire.is_unwatched()
+                || upstream
+                    .wire
+                    .ensure_watched(self.epoll.as_fd(), key.pack(tag::UPSTREAM))
+                    .is_ok()
+        })
+    }
+
     /// Keeps a connection for the next exchange, or closes it when it is not wanted.
     pub fn retire_upstream(&mut self, key: Key) {
         let idle_ms = self.snapshot.timeouts.keep_alive_ms;
         let Some(upstream) = self.upstreams.get_mut(key) else {
             return;
         };
-        let sound = !upstream.wire.hung_up && !upstream.wire.readable;
+        let token = key.pack(tag::UPSTREAM);
+        let sound = !upstream.wire.hung_up
+            && !upstream.wire.readable
+            && upstream
+                .wire
+                .forget_writes(self.epoll.as_fd(), token)
+                .is_ok();
         if !sound || self.leaving || !self.backends.keep_idle(upstream.place, key) {
             self.upstreams.remove(key);
             return;
         }
         upstream.owner = None;
         let deadline = self.now.saturating_add(idle_ms);
-        upstream
-            .timer
-            .set(deadline, &mut self.wheel, key.pack(tag::UPSTREAM));
+        upstream.timer.set(deadline, &mut self.wheel, token);
     }
 
     /// Closes an idle connection that has ended, or was idle for too long.

@@ -6,11 +6,16 @@
 use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession, Phase, land};
+use super::http_request::HEAD_READ_BYTES;
 use super::peer::{Peer, Step};
 use super::wire::Received;
 use crate::http::exchange::{AnswerStep, Closing, End, Moment};
 use crate::http::malformed::Malformed;
 use crate::http::reply::Reason;
+
+/// What one read takes while an answer's head is expected: a body of 64 KiB comes with it, and of one that
+/// is worth a pipe not much is copied. After such a one it is only [`HEAD_READ_BYTES`].
+const FIRST_READ_BYTES: usize = 80 << 10;
 
 impl HttpSession {
     /// Moves what can be moved, once each way.
@@ -72,15 +77,19 @@ impl HttpSession {
             return Step::Reset;
         };
         let held = load_answer(flight, context, scratch);
-        let end = held
-            .saturating_add(context.read_bytes())
-            .min(scratch.input.len());
+        let room = context.read_bytes();
         let Some(upstream) = flight
             .upstream
             .and_then(|key| context.upstreams.get_mut(key))
         else {
             return Step::Reset;
         };
+        let room = match flight.exchange.answer_is_final() {
+            true => room,
+            false if upstream.gives_long_answers => room.min(HEAD_READ_BYTES),
+            false => room.min(FIRST_READ_BYTES),
+        };
+        let end = held.saturating_add(room).min(scratch.input.len());
         let into = scratch.input.get_mut(held..end).unwrap_or_default();
         match upstream.wire.receive(into) {
             Received::Bytes(count) => self.pass_answer(held + count, peer, context, scratch),
@@ -148,7 +157,10 @@ impl HttpSession {
         if !whole {
             flight.answer = context.buffers.hold(rest);
         }
-        flight.passed |= flight.exchange.answer_is_final();
+        if !flight.passed && flight.exchange.answer_is_final() {
+            flight.passed = true;
+            note_kind(flight, context);
+        }
         let is_tunnel = flight.exchange.is_tunnel();
         let closes = flight.exchange.closing() == Closing::Closes;
         let last = whole && closes && !peer.wire.readable && self.held.is_empty();
@@ -271,4 +283,14 @@ fn load_answer(flight: &mut Flight, context: &mut Context, scratch: &mut Scratch
     let count = held.len();
     context.buffers.release(held);
     count
+}
+
+/// The answer's head has come: it says what the next answer on this connection is most likely to be.
+fn note_kind(flight: &Flight, context: &mut Context) {
+    let upstream = flight
+        .upstream
+        .and_then(|key| context.upstreams.get_mut(key));
+    if let Some(upstream) = upstream {
+        upstream.gives_long_answers = flight.exchange.answer_is_long(flight.bulk);
+    }
 }

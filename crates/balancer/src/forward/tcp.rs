@@ -115,6 +115,12 @@ impl TcpSession {
         Step::Reset
     }
 
+    /// The backend's connection, while there is one.
+    #[must_use]
+    pub fn upstream(&self) -> Option<Key> {
+        self.upstream
+    }
+
     /// Does the next thing that can be done.
     pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
         if self.dial.stage != Stage::AtBackend {

@@ -1,7 +1,8 @@
 //! A connected socket and what is known of its readiness.
 //!
-//! Sockets are registered once, edge-triggered, so readiness is remembered here: it is believed until a
-//! call says otherwise. A short read or write says so too, and saves the call that would have.
+//! Events come edge-triggered, so readiness is remembered here: it is believed until a call says otherwise.
+//! A short read or write says so too, and saves the call that would have. That more can be written is asked
+//! for only after a write was refused: few ever are, and the kernel would wake the thread to say so in vain.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -42,14 +43,27 @@ pub struct Wire {
     pub hung_up: bool,
     /// The connection is broken: nothing that is sent arrives any more.
     pub broken: bool,
-    registered: bool,
+    watch: Watch,
 }
 
-/// Each socket is registered for all of these, once.
-const INTEREST: EventFlags = EventFlags::IN
-    .union(EventFlags::OUT)
-    .union(EventFlags::RDHUP)
-    .union(EventFlags::ET);
+/// Which events of a socket are delivered, each once when it comes about (edge-triggered).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    Nothing,
+    Reads,
+    All,
+}
+
+impl Watch {
+    fn events(self) -> EventFlags {
+        let reads = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        match self {
+            Self::Nothing => EventFlags::empty(),
+            Self::Reads => reads,
+            Self::All => reads | EventFlags::OUT,
+        }
+    }
+}
 
 impl Wire {
     /// A socket that is taken to be ready until it says that it is not.
@@ -61,7 +75,7 @@ impl Wire {
             writable: true,
             hung_up: false,
             broken: false,
-            registered: false,
+            watch: Watch::Nothing,
         }
     }
 
@@ -75,25 +89,48 @@ impl Wire {
         }
     }
 
-    /// Whether events of it are delivered.
+    /// Whether the kernel still has to be told which events are waited for.
     #[must_use]
-    pub fn is_registered(&self) -> bool {
-        self.registered
+    pub fn is_unwatched(&self) -> bool {
+        match self.watch {
+            Watch::Nothing => true,
+            Watch::Reads => !self.writable,
+            Watch::All => false,
+        }
     }
 
-    /// Has events of it delivered under `token`. Without effect when they are already.
+    /// Has events delivered under `token`: that more can be read, and that more can be written if that was
+    /// refused. Without effect when they are already.
     ///
     /// # Errors
     /// When the kernel has no memory or watches left for it.
-    pub fn ensure_registered(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
-        if !self.registered {
-            epoll::add(
-                epoll,
-                &self.socket,
-                epoll::EventData::new_u64(token),
-                INTEREST,
-            )?;
-            self.registered = true;
+    pub fn ensure_watched(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        let data = epoll::EventData::new_u64(token);
+        let wanted = match self.writable {
+            true => Watch::Reads,
+            false => Watch::All,
+        };
+        match self.watch {
+            Watch::Nothing => epoll::add(epoll, &self.socket, data, wanted.events())?,
+            Watch::Reads if !self.writable => {
+                epoll::modify(epoll, &self.socket, data, wanted.events())?;
+            }
+            Watch::Reads | Watch::All => return Ok(()),
+        }
+        self.watch = wanted;
+        Ok(())
+    }
+
+    /// Has no more events delivered that say that more can be written. They would come with nearly every
+    /// other, and say what is known.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn forget_writes(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        if self.watch == Watch::All {
+            let data = epoll::EventData::new_u64(token);
+            epoll::modify(epoll, &self.socket, data, Watch::Reads.events())?;
+            self.watch = Watch::Reads;
         }
         Ok(())
     }

@@ -42,6 +42,10 @@ pub struct Worker {
     watch_at: u64,
     epoch: Option<u64>,
     pub(super) leave_by: Option<u64>,
+    /// Whether connections may wait to be accepted until their first bytes come.
+    pub(super) defers: bool,
+    /// When the listening socket is closed, once the thread is to leave.
+    pub(super) close_listener_at: Option<u64>,
     /// When connections without a request are closed, once the thread is to leave.
     pub(super) close_idle_at: Option<u64>,
 }
@@ -70,6 +74,8 @@ impl Worker {
             watch_at: 0,
             epoch: None,
             leave_by: None,
+            defers: false,
+            close_listener_at: None,
             close_idle_at: None,
         })
     }
@@ -107,10 +113,14 @@ impl Worker {
             sleep = sleep.min(UNWATCHED_MS);
         }
         let look_at = self.context.backends.look_at();
-        for at in [self.accept_at, self.leave_by, self.close_idle_at, look_at]
-            .into_iter()
-            .flatten()
-        {
+        let due = [
+            self.accept_at,
+            self.leave_by,
+            self.close_listener_at,
+            self.close_idle_at,
+            look_at,
+        ];
+        for at in due.into_iter().flatten() {
             sleep = sleep.min(at.saturating_sub(self.context.now));
         }
         sleep.min(SLEEP_MS)
@@ -128,12 +138,13 @@ impl Worker {
             self.cut_off_overdue();
         }
         for event in events {
-            self.dispatch(*event);
+            self.dispatch(*event, events.len());
         }
         self.drive_ready();
         self.watch_unwatched();
         self.resume_accepting();
         self.seek_room();
+        self.close_listener();
         self.close_idle();
         self.fire_timers();
         self.context.tell_requests_each_second();
@@ -153,6 +164,9 @@ impl Worker {
         self.epoch = Some(epoch);
         let newest = self.context.shared.snapshot();
         let before = std::mem::replace(&mut self.context.snapshot, newest);
+        if before.traffic != self.context.snapshot.traffic {
+            self.adapt_listener();
+        }
         self.reassess(&before);
         for orphan in self.context.backends.renew(&self.context.snapshot, now) {
             self.context.upstreams.remove(orphan);
@@ -177,14 +191,14 @@ impl Worker {
         }
     }
 
-    fn dispatch(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event, events: usize) {
         let (data, flags) = (event.data.u64(), event.flags);
         match data {
             WAKE => {
                 self.take_orders();
                 self.take_grants();
             }
-            LISTENER => self.accept(),
+            LISTENER => self.accept(events),
             _ => match Key::unpack(data) {
                 (key, tag::CLIENT) => {
                     if let Some(client) = self.clients.get_mut(key) {
