@@ -103,11 +103,6 @@ fn send_request(flight: &mut Flight, peer: &mut Peer, context: &mut Context) -> 
     }
     expect_progress(flight, peer, context);
     if flight.request.is_empty() {
-        if context.is_short_of_memory() {
-            // It cannot be sent again, then.
-            flight.streamed = true;
-            flight.request.clear(&mut context.buffers);
-        }
         Step::Again
     } else {
         Step::Blocked
