@@ -91,29 +91,31 @@ impl HttpSession {
             return Step::Reset;
         };
         let most = flight.exchange.opaque_request();
-        let received = peer.splice_in(&mut pipe, most, context);
-        if let Received::Bytes(count) = received {
-            let rate = context.snapshot.edge.client_rate;
-            self.pace.moved(count, rate, context.now);
-            flight.exchange.pass_request(count as u64);
-            flight.streamed = true;
-            add(&context.counters().bytes_spliced, count as u64);
-            let upstream = flight
-                .upstream
-                .and_then(|key| context.upstreams.get_mut(key));
-            let sent = upstream.map(|upstream| upstream.wire.splice_out(&mut pipe));
-            if matches!(sent, Some(Err(_))) {
-                refuse_request(flight, context);
+        let count = match peer.splice_in(&mut pipe, most, context) {
+            Received::Bytes(count) => count,
+            nothing => {
+                // What was sent of the request stays held: nothing has followed it.
+                context.buffers.pipes.give(pipe);
+                return match nothing {
+                    Received::Blocked => Step::Blocked,
+                    _ => Step::Close,
+                };
             }
+        };
+        let rate = context.snapshot.edge.client_rate;
+        self.pace.moved(count, rate, context.now);
+        flight.exchange.pass_request(count as u64);
+        flight.streamed = true;
+        add(&context.counters().bytes_spliced, count as u64);
+        let upstream = flight
+            .upstream
+            .and_then(|key| context.upstreams.get_mut(key));
+        let sent = upstream.map(|upstream| upstream.wire.splice_out(&mut pipe));
+        if matches!(sent, Some(Err(_))) {
+            refuse_request(flight, context);
         }
         flight.request.refill_with_pipe(pipe, &mut context.buffers);
-        match received {
-            Received::Bytes(_) => {
-                expect_progress(flight, peer, context);
-                Step::Again
-            }
-            Received::Blocked => Step::Blocked,
-            Received::Ended | Received::Failed(_) => Step::Close,
-        }
+        expect_progress(flight, peer, context);
+        Step::Again
     }
 }

@@ -159,6 +159,40 @@ fn uploads_of_any_length_arrive_as_they_were_sent_with_the_next_request_right_be
     });
 }
 
+#[test]
+fn a_long_upload_that_rests_when_its_backend_goes_is_not_begun_again_in_the_middle() {
+    in_namespace(|| {
+        // It goes away with a request's beginning, and answers whatever else it takes for a request.
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 1 << 14];
+            let mut count = log.read(&mut stream, &mut buffer);
+            if buffer.starts_with(b"POST ") {
+                while count > 0 && count < buffer.len() {
+                    count += log.read(&mut stream, &mut buffer[count..]);
+                }
+            } else if count > 0 {
+                let _ = stream.write_all(&plain("taken for a request"));
+            }
+        });
+        let host = balancing(&origin);
+        let mut client = Client::connect(host.front());
+        // As much as one read takes of a head, so that more is looked for and nothing is there.
+        let mut begin = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+        begin.resize(1 << 14, b'x');
+        client.send(begin);
+        eventually("the backend has it all", || {
+            (origin.bytes().len() >= 1 << 14).then_some(())
+        });
+        client.send_if_open("GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n");
+        let reply = client.reply(false).unwrap();
+        assert_eq!(
+            (reply.status, reply.reason()),
+            (502, Some("backend-closed"))
+        );
+        assert_eq!(origin.bytes().len(), 1 << 14, "nothing of it is sent again");
+    });
+}
+
 /// Reads some, rests until the balancer has done what it can, and reads on.
 fn read_slowly(stream: &mut TcpStream, pieces: usize) -> Vec<u8> {
     let mut got = Vec::new();
