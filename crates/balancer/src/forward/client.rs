@@ -181,6 +181,8 @@ impl Client {
             return Fate::Ended;
         };
         self.peer.at_the_latest = u64::MAX;
+        let idle_ms = context.snapshot.timeouts.idle_ms;
+        self.peer.expect_within(idle_ms, context);
         self.session = Session::Tcp(Box::new(tunnel));
         Fate::Ready
     }

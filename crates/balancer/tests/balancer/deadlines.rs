@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use model::BalancerConfig;
 
 use crate::support::{
-    Client, Host, Origin, eventually, get, http_config, in_namespace, plain, tcp_config,
+    Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain, tcp_config,
 };
 
 /// An origin that answers `/silent` never, `/drip` for five seconds, `/switch` with 101 and an echo, and
@@ -80,6 +80,29 @@ fn downloading(host: &Host) -> Client {
 fn next(config: &mut BalancerConfig) -> &BalancerConfig {
     config.generation = config.generation.next();
     config
+}
+
+#[test]
+fn a_tunnel_that_rests_from_its_beginning_outlives_the_wait_for_answers() {
+    in_namespace(|| {
+        let origin = slow("origin");
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            ..Options::default()
+        });
+        let mut config = http_config(1, &[origin.address]);
+        config.timeouts.response_ms = 200;
+        host.serve(&config);
+        let mut tunnel = Client::connect(host.front());
+        tunnel.send(
+            "GET /switch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        );
+        assert_eq!(tunnel.reply(true).unwrap().status, 101);
+        // Asked later, so given up later.
+        assert_eq!(asking(&host, "/silent").reply(false).unwrap().status, 504);
+        tunnel.send_if_open("ping");
+        assert_eq!(tunnel.exactly(4).as_deref(), Some(&b"ping"[..]));
+    });
 }
 
 #[test]
