@@ -234,6 +234,11 @@ impl HttpSession {
                 to_head: flight.exchange.is_to_head(),
                 closing: flight.exchange.closing_after_own_reply(context.leaving),
             });
+        let is_whole = |flight: &Flight| flight.exchange.request_is_whole();
+        if !self.flight.as_deref().is_some_and(is_whole) {
+            // More of it may be on its way, and must not turn the close into a reset.
+            peer.wire.readable = true;
+        }
         let counters = context.counters();
         match reason {
             Reason::LastHop | Reason::Progress | Reason::NotAllowed => {}

@@ -205,8 +205,6 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
-        // More of it may be on its way, and must not turn the close into a reset.
-        peer.wire.readable = true;
         self.reply(Reason::Rejected(malformed), peer, context, scratch)
     }
 }

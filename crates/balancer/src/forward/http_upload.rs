@@ -62,7 +62,6 @@ impl HttpSession {
             Ok(body) => body,
             Err(_) if flight.passed => return self.reset(Outcome::Untold, context),
             Err(malformed) => {
-                peer.wire.readable = true;
                 return self.reply(Reason::Rejected(malformed), peer, context, scratch);
             }
         };

@@ -103,7 +103,6 @@ impl Client {
             return Step::Reset;
         }
         let mut session = HttpSession::default();
-        self.peer.wire.readable = true;
         let step = session.reply(Reason::NotAllowed, &mut self.peer, context, scratch);
         self.session = Session::Http(session);
         step

@@ -66,6 +66,23 @@ fn without_a_backend_that_is_up_the_answer_is_503_with_the_reason() {
 }
 
 #[test]
+fn a_client_that_is_still_sending_when_it_is_refused_can_end_and_read_why() {
+    in_namespace(|| {
+        let host = Host::start();
+        host.serve(&http_config(1, &[]));
+        let mut client = Client::connect(host.front());
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+        eventually("the answer is there", || {
+            client.has_something().then_some(())
+        });
+        for _ in 0..10 {
+            client.send(vec![b'x'; 100_000]);
+        }
+        assert_eq!(client.reply(false).unwrap().status, 503);
+    });
+}
+
+#[test]
 fn a_backend_that_comes_back_takes_traffic_again() {
     in_namespace(|| {
         let (first, host) = (Origin::named("a"), Host::start());
