@@ -227,6 +227,10 @@ impl HttpSession {
         scratch: &mut Scratch,
     ) -> Step {
         match &self.flight {
+            // Of a client that takes its time nothing can be said against the backend.
+            Some(flight) if !flight.passed && self.awaits_client(context) => {
+                self.reply(Reason::RequestTimeout, peer, context, scratch)
+            }
             Some(flight) if !flight.passed => {
                 self.reply(Reason::TotalTimeout, peer, context, scratch)
             }

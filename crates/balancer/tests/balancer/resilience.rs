@@ -303,3 +303,21 @@ fn a_request_is_tried_as_often_as_is_asked_for() {
         }
     });
 }
+
+#[test]
+fn clients_that_take_their_time_open_no_circuit() {
+    in_namespace(|| {
+        let (origin, host) = (Origin::named("good"), Host::start());
+        let mut config = http_config(1, &[origin.address]);
+        config.policy.circuit_breaker = breaking(60_000);
+        config.timeouts.total_ms = Some(150);
+        host.serve(&config);
+        for _ in 0..6 {
+            let mut client = Client::connect(host.front());
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegin");
+            assert_eq!(client.reply(false).unwrap().status, 408);
+        }
+        assert_eq!(get(host.front(), "/").text(), "good");
+        assert_eq!(host.next_heartbeat().backends[0].passive.circuit_opens, 0);
+    });
+}
