@@ -26,6 +26,7 @@ use super::context::{Context, tag};
 use super::gate::Lack;
 use super::peer::Peer;
 use super::slots::Key;
+use crate::health::is_our_own;
 use crate::http::reply::Reason;
 use crate::line::{Grant, Waiter};
 use crate::statistics::add;
@@ -158,7 +159,11 @@ impl Dial {
             }
             Err(error) => {
                 let reason = reason_of(error);
-                context.leave(stay, Outcome::Failed(reason));
+                let outcome = match is_our_own(error) {
+                    true => Outcome::Untold,
+                    false => Outcome::of(reason),
+                };
+                context.leave(stay, outcome);
                 Err(reason)
             }
         }

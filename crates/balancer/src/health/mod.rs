@@ -11,6 +11,8 @@ mod verdict;
 
 use std::sync::Arc;
 
+pub use verdict::is_our_own;
+
 use crate::control::Journal;
 use crate::shared::Shared;
 

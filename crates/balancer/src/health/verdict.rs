@@ -53,17 +53,7 @@ impl Finding {
     /// Whether it says nothing about the backend: the balancer's own machine had no means to ask.
     #[must_use]
     pub fn is_our_own(&self) -> bool {
-        let Self::Failed(error) = self else {
-            return false;
-        };
-        [
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::NOMEM,
-            Errno::NOBUFS,
-            Errno::ADDRNOTAVAIL,
-        ]
-        .contains(error)
+        matches!(self, Self::Failed(error) if is_our_own(*error))
     }
 
     /// In words; `took_ms` is how long the check took, `timeout_ms` how long it was allowed to, `text`
@@ -100,6 +90,19 @@ impl Finding {
             Self::Failed(error) => error.to_string(),
         }
     }
+}
+
+/// Whether an error is for want of something of this process's own, and says nothing of whom it asked.
+#[must_use]
+pub fn is_our_own(error: Errno) -> bool {
+    [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+    ]
+    .contains(&error)
 }
 
 /// Somebody's words, so that they can stand in a log: printable, and not too many.

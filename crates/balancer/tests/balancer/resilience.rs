@@ -8,7 +8,9 @@ use model::{
     BackendHealth, BalancerConfig, CircuitBreaker, CircuitState, GuestMessage, OutlierEjection,
 };
 
-use crate::support::{Client, Host, Origin, eventually, get, http_config, in_namespace, plain};
+use crate::support::{
+    Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain,
+};
 
 const FAILED: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
 
@@ -318,6 +320,33 @@ fn clients_that_take_their_time_open_no_circuit() {
             assert_eq!(client.reply(false).unwrap().status, 408);
         }
         assert_eq!(get(host.front(), "/").text(), "good");
+        assert_eq!(host.next_heartbeat().backends[0].passive.circuit_opens, 0);
+    });
+}
+
+#[test]
+fn a_want_of_descriptors_opens_no_circuit() {
+    in_namespace(|| {
+        let origin = Origin::http(|_| {
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()
+        });
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            open_files: Some(48),
+            ..Options::default()
+        });
+        let mut config = http_config(1, &[origin.address]);
+        config.policy.circuit_breaker = breaking(60_000);
+        config.timeouts.connect_ms = 100;
+        host.serve(&config);
+        let mut client = Client::connect(host.front());
+        assert_eq!(client.get("/").status, 200);
+        let _crowd: Vec<_> = (0..100).map(|_| Client::connect(host.front())).collect();
+        let mut failed = 0;
+        eventually("connections are wanting", || {
+            failed += usize::from(client.get("/").reason() == Some("connect-failed"));
+            (failed == 8).then_some(())
+        });
         assert_eq!(host.next_heartbeat().backends[0].passive.circuit_opens, 0);
     });
 }
