@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::BalancerConfig;
+use model::{BalancerConfig, Generation};
 
 use crate::support::{
     Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain, tcp_config,
@@ -162,14 +162,20 @@ fn a_full_line_and_a_wait_that_is_over_are_503_with_the_reason() {
         let host = Host::start();
         let mut config = bounded(1, &[&gated], 1);
         config.policy.queue.length = 1;
-        config.policy.queue.timeout_ms = 300;
+        config.policy.queue.timeout_ms = 60_000;
         host.serve(&config);
         let mut first = asking(&host, "/");
         host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
-        let mut second = asking(&host, "/");
+        let patient = asking(&host, "/");
         await_waiting(&host, 1);
         let reply = get(host.front(), "/");
         assert_eq!((reply.status, reply.reason()), (503, Some("queue-full")));
+        drop(patient);
+        await_waiting(&host, 0);
+        config.generation = Generation(2);
+        config.policy.queue.timeout_ms = 300;
+        host.serve(&config);
+        let mut second = asking(&host, "/");
         let reply = second.reply(false).unwrap();
         assert_eq!((reply.status, reply.reason()), (503, Some("queue-timeout")));
         gated.open();
@@ -178,7 +184,7 @@ fn a_full_line_and_a_wait_that_is_over_are_503_with_the_reason() {
         assert_eq!(second.get("/").status, 200);
         let counters = host.next_heartbeat().counters;
         assert_eq!((counters.queue_full, counters.queue_timeouts), (1, 1));
-        assert_eq!((counters.queued, counters.waiting), (1, 0));
+        assert_eq!((counters.queued, counters.waiting), (2, 0));
         assert!(counters.queued_ms >= 300, "{} ms", counters.queued_ms);
     });
 }
