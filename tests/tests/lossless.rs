@@ -166,7 +166,7 @@ fn no_request_fails_while_the_door_changes_backends() {
             .map(|(server, weight)| json!({ "address": format!("1.1.1.{}", 10 + server), "port": 8080, "weight": weight }))
             .collect();
         let wanted: Vec<_> = mix(turn).map(|(_, weight)| json!(weight)).collect();
-        // The answer comes when the VM's heartbeat has named the generation.
+        // The answer comes when the VM's heartbeat has named the configuration.
         let change = json!({ "name": "web", "backend": { "entities": entities } });
         let info = door.do_("update", "instance", change);
         let told = info["backends"].as_array().expect("a list");
@@ -175,9 +175,9 @@ fn no_request_fails_while_the_door_changes_backends() {
             .map(|backend| backend["weight"].clone())
             .collect();
         assert_eq!(told, wanted, "after change {turn}");
-        let running = &info["vms"][0]["generation"];
+        let running = &info["vms"][0]["configuration"];
         assert!(
-            running.is_u64() && *running == info["generation"],
+            running.is_u64() && *running == info["configuration"],
             "{info:#}"
         );
     }
