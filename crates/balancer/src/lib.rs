@@ -11,6 +11,7 @@ pub mod edge;
 pub mod forward;
 pub mod health;
 pub mod http;
+pub mod latency;
 pub mod line;
 pub mod proxy_protocol;
 pub mod shared;

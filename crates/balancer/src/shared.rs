@@ -14,7 +14,7 @@ use crate::connections::Connections;
 use crate::control::Level;
 use crate::line::{Grant, Line};
 use crate::snapshot::Snapshot;
-use crate::statistics::ThreadCounters;
+use crate::statistics::{ThreadCounters, ThreadLatency};
 
 /// Lines for the journal that wait for the control thread; more are dropped.
 const NOTES: usize = 256;
@@ -43,6 +43,8 @@ pub struct Leave {
 pub struct ThreadDesk {
     /// Its totals.
     pub counters: ThreadCounters,
+    /// How long its answers took.
+    pub latency: ThreadLatency,
     /// Milliseconds of the process's clock at its last turn.
     pub last_turn_ms: AtomicU64,
     /// Set when it was told to leave and accepts no more.
@@ -128,6 +130,7 @@ impl Shared {
             .map(|_| {
                 Ok(ThreadDesk {
                     counters: ThreadCounters::default(),
+                    latency: ThreadLatency::default(),
                     last_turn_ms: AtomicU64::new(0),
                     has_left: AtomicBool::new(false),
                     wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,

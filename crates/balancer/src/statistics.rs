@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::Counters;
 
+use crate::latency::Recorder;
+
 /// Adds to a counter that only this thread writes.
 pub fn add(counter: &AtomicU64, count: u64) {
     let value = counter.load(Ordering::Relaxed).wrapping_add(count);
@@ -65,6 +67,15 @@ impl ThreadCounters {
         sum.crowding_clients += read(&self.crowding_clients);
         sum.bytes_spliced += read(&self.bytes_spliced);
     }
+}
+
+/// How long one thread's answers took; see [`model::Latency`].
+#[derive(Debug, Default)]
+pub struct ThreadLatency {
+    /// Until the first byte of the answer went to the client.
+    pub first_byte: Recorder,
+    /// Until the backend's answer was whole.
+    pub whole: Recorder,
 }
 
 /// One thread's totals of one backend.

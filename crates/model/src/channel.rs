@@ -178,6 +178,9 @@ pub struct Heartbeat {
     pub progress_age_ms: Option<u64>,
     /// Totals over all threads since the process began.
     pub counters: Counters,
+    /// How long answers took of late.
+    #[serde(default)]
+    pub latency: Latency,
     /// One for each backend of the running configuration, in its order.
     pub backends: Vec<BackendStatus>,
 }
@@ -238,6 +241,37 @@ pub struct Counters {
     /// Bytes that passed, either way, without being copied.
     #[serde(default)]
     pub bytes_spliced: u64,
+}
+
+/// How long the answers of backends to HTTP requests took, over all threads and the last 10 to 20 seconds.
+/// Times begin when the whole head of the request has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Latency {
+    /// Until the first bytes of the final answer went to the client.
+    pub first_byte: Quantiles,
+    /// Until the backend had given the last byte of the answer, and all but what the client had not taken was
+    /// passed on. Those that were cut off are not among them.
+    pub whole: Quantiles,
+}
+
+/// Times that so many of those counted do not exceed, in microseconds, at most a sixteenth too large; all 0
+/// when none was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quantiles {
+    /// How many were counted.
+    pub count: u64,
+    /// Half of them.
+    pub p50_us: u64,
+    /// Nine of ten.
+    pub p90_us: u64,
+    /// 99 of 100.
+    pub p99_us: u64,
+    /// 999 of 1,000.
+    pub p999_us: u64,
+    /// All of them.
+    pub max_us: u64,
 }
 
 /// What a balancer knows of one backend.

@@ -23,8 +23,8 @@ pub use addresses::{Mac, MacError};
 pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use channel::{
     BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, CircuitState,
-    Counters, GuestMessage, Heartbeat, HostMessage, MAX_LINE_BYTES, PassiveStatus, Refusal,
-    Timeouts,
+    Counters, GuestMessage, Heartbeat, HostMessage, Latency, MAX_LINE_BYTES, PassiveStatus,
+    Quantiles, Refusal, Timeouts,
 };
 pub use effect::{Effect, vm_key};
 pub use health_check::{

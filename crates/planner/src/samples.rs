@@ -256,6 +256,7 @@ pub(crate) fn heartbeat(generation: Generation) -> Heartbeat {
         refused: None,
         progress_age_ms: Some(200),
         counters: model::Counters::default(),
+        latency: model::Latency::default(),
         backends: Vec::new(),
     }
 }

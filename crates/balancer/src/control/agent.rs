@@ -13,6 +13,7 @@ use rustix::time::Timespec;
 use super::channel::Channel;
 use super::deploy::{Deployment, Offer};
 use super::journal::{Journal, Level};
+use super::latencies::Latencies;
 use super::progress::Progress;
 use super::randomness::token;
 use super::signals::{Signal, Signals};
@@ -49,6 +50,7 @@ pub(super) struct Agent {
     config_file: Option<std::path::PathBuf>,
     pub(super) boot: Option<Boot>,
     pub(super) progress: Progress,
+    latencies: Latencies,
     pub(super) workers: Vec<JoinHandle<()>>,
     sequence: u64,
     /// The state of configuration and backends that the last heartbeat told.
@@ -114,6 +116,7 @@ impl Agent {
             config_file: None,
             boot: None,
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
+            latencies: Latencies::new(now),
             workers: start_forwarding(&shared)?,
             sequence: 0,
             told_epoch: 0,
@@ -156,6 +159,7 @@ impl Agent {
             if answers_first || self.shared.epoch() != self.told_epoch {
                 self.speak_soon();
             }
+            self.latencies.turn(&self.shared, now);
             self.speak(now);
             for (level, text) in self.shared.take_notes() {
                 self.journal.write(level, text);
@@ -376,6 +380,7 @@ impl Agent {
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
             counters,
+            latency: self.latencies.tell(&self.shared),
             backends: snapshot
                 .targets
                 .iter()

@@ -21,7 +21,7 @@ use crate::http::head::FieldSpan;
 use crate::http::provenance::{FRESH_ID_BYTES, hex_id};
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::statistics::ThreadCounters;
+use crate::statistics::{ThreadCounters, ThreadLatency};
 
 /// Bytes of the scratch buffer: what one read can take. Large bodies cost half as much with it as with
 /// 16 KiB.
@@ -189,6 +189,16 @@ impl Context {
                 desk.wake();
             }
         }
+    }
+
+    /// How long this thread's answers took.
+    ///
+    /// # Panics
+    /// Never: a thread's number is that of its desk.
+    #[must_use]
+    pub fn latency(&self) -> &ThreadLatency {
+        let desk = self.shared.threads.get(self.thread);
+        &desk.expect("a thread is started for each desk").latency
     }
 
     /// Where events are delivered.

@@ -58,6 +58,8 @@ pub struct Flight {
     pub(super) passed: bool,
     /// The beginning of an answer's head.
     pub(super) answer: Vec<u8>,
+    /// When all of the request's head had come, in microseconds of the process's clock.
+    pub(super) began_us: u64,
     /// How much of the answer's body comes at a time.
     pub(super) bulk: Bulk,
     pub(super) upstream: Option<Key>,

@@ -159,6 +159,8 @@ impl HttpSession {
         }
         if !flight.passed && flight.exchange.answer_is_final() {
             flight.passed = true;
+            let took_us = context.now_us.saturating_sub(flight.began_us);
+            context.latency().first_byte.note(took_us);
             note_kind(flight, context);
         }
         let is_tunnel = flight.exchange.is_tunnel();
@@ -229,6 +231,8 @@ impl HttpSession {
             // More of it may be on its way, and must not turn the close into a reset.
             peer.wire.readable = true;
         }
+        let took_us = context.now_us.saturating_sub(flight.began_us);
+        context.latency().whole.note(took_us);
         let outcome = Outcome::Answered(flight.exchange.status());
         land(flight, outcome, context);
         self.phase = Phase::Answering(closing);

@@ -183,6 +183,7 @@ impl HttpSession {
             refused: false,
             passed: false,
             answer: Vec::new(),
+            began_us: context.now_us,
             bulk: Bulk::default(),
             upstream: None,
             stay: None,

@@ -442,3 +442,40 @@ fn the_balancers_own_requests_are_answered_and_counted_nowhere() {
         assert_eq!(origin.requests(), 1);
     });
 }
+
+#[test]
+fn heartbeats_say_how_long_answers_took() {
+    const WAIT: std::time::Duration = std::time::Duration::from_millis(30);
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            while log.read(&mut stream, &mut buffer) > 0 {
+                // The head after one wait, the body after another.
+                for part in [&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"[..], b"ok"] {
+                    std::thread::sleep(WAIT);
+                    if stream.write_all(part).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        let host = Host::start();
+        host.serve(&http_config(1, &[origin.address]));
+        let mut client = Client::connect(host.front());
+        for _ in 0..5 {
+            assert_eq!(client.get("/").text(), "ok");
+        }
+        let heartbeat = host.await_heartbeat("five are told", |h| h.latency.whole.count == 5);
+        let (first, whole) = (heartbeat.latency.first_byte, heartbeat.latency.whole);
+        assert_eq!(first.count, 5);
+        let wait_us = WAIT.as_micros() as u64;
+        assert!(
+            first.p50_us >= wait_us && whole.p50_us >= 2 * wait_us,
+            "{heartbeat:?}"
+        );
+        assert!(
+            first.p50_us <= first.max_us && first.max_us <= whole.max_us,
+            "{heartbeat:?}"
+        );
+    });
+}

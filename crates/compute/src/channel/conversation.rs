@@ -139,6 +139,7 @@ mod tests {
             }),
             progress_age_ms: None,
             counters: Counters::default(),
+            latency: model::Latency::default(),
             backends: vec![],
         }
     }

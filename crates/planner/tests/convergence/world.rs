@@ -421,6 +421,7 @@ impl Machine {
             refused: None,
             progress_age_ms: self.config.as_ref().map(|_| now_ms % 400),
             counters: Counters::default(),
+            latency: model::Latency::default(),
             backends: backends.collect(),
         }
     }
