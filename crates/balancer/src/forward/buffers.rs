@@ -15,6 +15,8 @@ pub struct Buffers {
     /// Pipes, for bytes that pass without being copied.
     pub pipes: Pipes,
     pub(super) waiting: usize,
+    /// Those of them that wait in pipes.
+    pub(super) piped: usize,
 }
 
 impl Buffers {
@@ -36,6 +38,12 @@ impl Buffers {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Those of them that wait in memory of this process, and not in pipes.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.waiting.saturating_sub(self.piped)
     }
 
     /// A lent buffer with these bytes in it, to be given to [`Self::release`]; no memory when there are none.

@@ -26,7 +26,8 @@ use crate::statistics::{ThreadCounters, ThreadLatency};
 /// Bytes of the scratch buffer: what one read can take. Large bodies cost half as much with it as with
 /// 16 KiB.
 pub const SCRATCH_BYTES: usize = 256 << 10;
-/// What one read takes, and the most that is held of a head, while memory is short.
+/// What one read takes while memory is short, and the most that is held of a head while pipes are not the
+/// reason.
 pub const FRUGAL_BYTES: usize = 2 << 10;
 /// Bytes that may wait in all threads together before memory is short: for slow readers, for the rest of a
 /// head, or for an answer without which a request may have to be sent again. 10,000 connections with
@@ -217,7 +218,18 @@ impl Context {
     /// Whether so many bytes wait that no more than is needed is to be added.
     #[must_use]
     pub fn is_short_of_memory(&self) -> bool {
-        self.buffers.waiting() > WAITING_BYTES / self.shared.threads.len().max(1)
+        self.buffers.waiting() > self.share_of_memory()
+    }
+
+    /// Whether so much waits that a large head is not waited for any more. Pipes do not count: they have a
+    /// bound of their own, and a few slow readers of large files fill them every day.
+    #[must_use]
+    pub fn refuses_large_heads(&self) -> bool {
+        self.buffers.in_memory() > self.share_of_memory()
+    }
+
+    fn share_of_memory(&self) -> usize {
+        WAITING_BYTES / self.shared.threads.len().max(1)
     }
 
     /// How many bytes one read may take: few when memory is short.

@@ -48,7 +48,7 @@ impl HttpSession {
         let bounds = context.snapshot.edge.head_bounds;
         match self.scanner.find_within(bytes, bounds) {
             Ok(Some(span)) => self.begin(span, filled, peer, context, scratch),
-            Ok(None) if filled > FRUGAL_BYTES && context.is_short_of_memory() => {
+            Ok(None) if filled > FRUGAL_BYTES && context.refuses_large_heads() => {
                 self.reject(Malformed::HeadTooLarge, peer, context, scratch)
             }
             Ok(None) => {

@@ -98,6 +98,7 @@ impl Outbox {
             buffers.pipes.give(pipe);
         } else {
             buffers.waiting += pipe.held();
+            buffers.piped += pipe.held();
             self.stock = Stock::Pipe(pipe);
         }
     }
@@ -112,6 +113,7 @@ impl Outbox {
             }
             Stock::Pipe(pipe) => {
                 let waited = self.sent + pipe.held();
+                buffers.piped = buffers.piped.saturating_sub(waited);
                 buffers.pipes.give(pipe);
                 waited
             }

@@ -247,7 +247,7 @@ fn slow_bodies() {
 fn readers_that_do_not_read() {
     in_namespace(|| {
         let origin = Origin::serving(|mut stream, log| {
-            let mut buffer = [0u8; 4096];
+            let mut buffer = [0u8; 16 << 10];
             while log.read(&mut stream, &mut buffer) > 0 {
                 if buffer.starts_with(b"GET /large ") {
                     let head = "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n";
@@ -262,6 +262,13 @@ fn readers_that_do_not_read() {
         let target = Target::before(origin, |_| ());
         let attackers = target.flood(500, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
         target.assert_serves_others();
+        // Nor is anything asked of the others: they may say as much as ever.
+        let cookie = "c".repeat(8 << 10);
+        let mut client = Client::connect(target.host.front());
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"
+        ));
+        assert_eq!(client.reply(false).unwrap().text(), "served");
         target.assert_bounded("slow readers", attackers);
     });
 }
