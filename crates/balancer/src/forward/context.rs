@@ -317,6 +317,10 @@ impl Context {
             return;
         };
         let token = key.pack(tag::UPSTREAM);
+        if upstream.wire.readable && !upstream.wire.hung_up {
+            // The answer filled its last read, which could not tell whether more had come.
+            upstream.wire.look_again();
+        }
         let sound = !upstream.wire.hung_up
             && !upstream.wire.readable
             && upstream

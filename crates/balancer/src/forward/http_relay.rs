@@ -164,6 +164,7 @@ impl HttpSession {
             note_kind(flight, context);
         }
         let is_tunnel = flight.exchange.is_tunnel();
+        let final_has_come = flight.exchange.answer_is_final();
         let closes = flight.exchange.closing() == Closing::Closes;
         let last = whole && closes && !peer.wire.readable && self.held.is_empty();
         let parts = [&scratch.out[..], input.get(body).unwrap_or_default()];
@@ -175,7 +176,10 @@ impl HttpSession {
         } else if is_tunnel {
             Step::Tunnel
         } else {
-            peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+            // What comes before the final head, interim answers included, does not begin the answer.
+            if final_has_come {
+                peer.expect_within(context.snapshot.timeouts.idle_ms, context);
+            }
             Step::Again
         }
     }

@@ -297,6 +297,31 @@ fn an_answer_that_is_cut_off_is_never_taken_for_whole() {
 }
 
 #[test]
+fn an_interim_answer_does_not_put_off_the_wait_for_the_final_one() {
+    in_namespace(|| {
+        let hinting = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            while log.read(&mut stream, &mut buffer) > 0 {
+                let answer = match buffer.starts_with(b"GET /health") {
+                    true => HEALTHY,
+                    false => b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+                };
+                let _ = stream.write_all(answer);
+            }
+        });
+        let host = Host::start();
+        let mut config = http_config(1, &[hinting.address]);
+        config.timeouts.response_ms = 150;
+        host.serve(&config);
+        let mut client = Client::connect(host.front());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = String::from_utf8(client.rest().unwrap()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 103 "), "{answer}");
+        assert!(answer.contains("\r\n\r\nHTTP/1.1 504 "), "{answer}");
+    });
+}
+
+#[test]
 fn each_wait_has_its_bound_and_its_answer() {
     in_namespace(|| {
         let silent = Origin::serving(|mut stream, log| {

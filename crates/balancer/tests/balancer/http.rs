@@ -40,6 +40,33 @@ fn connections_are_kept_on_both_sides() {
 }
 
 #[test]
+fn a_connection_is_kept_after_answers_that_fill_a_read_to_its_last_byte() {
+    in_namespace(|| {
+        let origin = Origin::http(|request: &Request| {
+            let size: usize = request.target()[1..].parse().unwrap_or_default();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {:>6}\r\n\r\n", size);
+            [head.as_bytes(), &vec![b'x'; size]].concat()
+        });
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            ..Options::default()
+        });
+        let mut config = http_config(1, &[origin.address]);
+        config.health_check.criteria.interval_ms = 60_000;
+        host.serve(&config);
+        let before = origin.connections();
+        let mut client = Client::connect(host.front());
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 123456\r\n\r\n".len();
+        for read in [16 << 10, 80 << 10, 256 << 10] {
+            for size in [read - head, read, read - head] {
+                assert_eq!(client.get(&format!("/{size}")).body.len(), size);
+            }
+        }
+        assert_eq!(origin.connections() - before, 1);
+    });
+}
+
+#[test]
 fn each_backend_gets_the_share_of_its_weight() {
     in_namespace(|| {
         let origins = [Origin::named("a"), Origin::named("b"), Origin::named("c")];
