@@ -4,6 +4,7 @@
     reason = "what the door answers is JSON, and a panic is a failed test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -209,7 +210,8 @@ fn assert_is_nobody(host: &Host, pid: u32) {
     assert_eq!(field("NoNewPrivs"), "1");
 }
 
-/// The directory of the group that bounds the VM's memory, which holds its process and no other.
+/// The directory of the group that bounds the VM's memory, which holds its process, under the process
+/// driver the balancer that this one supervises, and no other.
 fn assert_has_a_group(host: &Host, vm: &Vm) -> String {
     let pid = vm.pid.expect("it serves");
     let groups = host.shell(&format!("cat /proc/{pid}/cgroup"));
@@ -226,7 +228,11 @@ fn assert_has_a_group(host: &Host, vm: &Vm) -> String {
         .join(controllers)
         .join(&path[1..]);
     let members = host.shell(&format!("cat {}/cgroup.procs", group.display()));
-    assert_eq!(members.trim(), pid.to_string());
+    let children = host.shell(&format!("cat /proc/{pid}/task/{pid}/children"));
+    let own: BTreeSet<&str> = children.split_whitespace().collect();
+    let others = members.split_whitespace().filter(|member| *member != pid.to_string());
+    assert_eq!(others.collect::<BTreeSet<_>>(), own, "beside {pid}");
+    assert!(members.contains(&pid.to_string()), "{members}");
     group.display().to_string()
 }
 
