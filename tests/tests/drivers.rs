@@ -230,7 +230,9 @@ fn assert_has_a_group(host: &Host, vm: &Vm) -> String {
     let members = host.shell(&format!("cat {}/cgroup.procs", group.display()));
     let children = host.shell(&format!("cat /proc/{pid}/task/{pid}/children"));
     let own: BTreeSet<&str> = children.split_whitespace().collect();
-    let others = members.split_whitespace().filter(|member| *member != pid.to_string());
+    let others = members
+        .split_whitespace()
+        .filter(|member| *member != pid.to_string());
     assert_eq!(others.collect::<BTreeSet<_>>(), own, "beside {pid}");
     assert!(members.contains(&pid.to_string()), "{members}");
     group.display().to_string()
