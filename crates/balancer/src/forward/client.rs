@@ -155,6 +155,7 @@ impl Client {
             return Fate::Waits;
         }
         match &self.session {
+            _ if self.peer.wire.is_registered() => self.watch(context),
             Session::Http(session) if session.awaits_backend() && self.unwatched => Fate::Waits,
             Session::Http(session) if session.awaits_backend() => {
                 self.unwatched = true;

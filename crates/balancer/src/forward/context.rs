@@ -323,10 +323,7 @@ impl Context {
         }
         let sound = !upstream.wire.hung_up
             && !upstream.wire.readable
-            && upstream
-                .wire
-                .forget_writes(self.epoll.as_fd(), token)
-                .is_ok();
+            && upstream.wire.rest(self.epoll.as_fd(), token).is_ok();
         if !sound || self.leaving || !self.backends.keep_idle(upstream.place, key) {
             self.upstreams.remove(key);
             return;

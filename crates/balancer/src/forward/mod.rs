@@ -36,6 +36,7 @@ mod peer;
 mod pipe;
 mod slots;
 mod tcp;
+mod watch;
 mod welcome;
 mod wheel;
 mod wire;

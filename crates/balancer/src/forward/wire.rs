@@ -1,8 +1,7 @@
 //! A connected socket and what is known of its readiness.
 //!
 //! Events come edge-triggered, so readiness is remembered here: it is believed until a call says otherwise.
-//! A short read or write says so too, and saves the call that would have. That more can be written is asked
-//! for only after a write was refused: few ever are, and the kernel would wake the thread to say so in vain.
+//! A short read or write says so too, and saves the call that would have.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +13,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::pipe::Pipe;
+use super::watch::{Readiness, Watch};
 
 /// Pages change hands instead of bytes, and nothing waits.
 const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
@@ -43,26 +43,9 @@ pub struct Wire {
     pub hung_up: bool,
     /// The connection is broken: nothing that is sent arrives any more.
     pub broken: bool,
-    watch: Watch,
-}
-
-/// Which events of a socket are delivered, each once when it comes about (edge-triggered).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watch {
-    Nothing,
-    Reads,
-    All,
-}
-
-impl Watch {
-    fn events(self) -> EventFlags {
-        let reads = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
-        match self {
-            Self::Nothing => EventFlags::empty(),
-            Self::Reads => reads,
-            Self::All => reads | EventFlags::OUT,
-        }
-    }
+    /// The last event said only what was known.
+    in_vain: bool,
+    watch: Option<Watch>,
 }
 
 impl Wire {
@@ -75,7 +58,8 @@ impl Wire {
             writable: true,
             hung_up: false,
             broken: false,
-            watch: Watch::Nothing,
+            in_vain: false,
+            watch: None,
         }
     }
 
@@ -89,58 +73,62 @@ impl Wire {
         }
     }
 
+    /// Whether any event of it is delivered.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// Whether the kernel still has to be told which events are waited for.
     #[must_use]
     pub fn is_unwatched(&self) -> bool {
-        match self.watch {
-            Watch::Nothing => true,
-            Watch::Reads => !self.writable,
-            Watch::All => false,
-        }
+        self.watch != Some(self.next_watch())
     }
 
-    /// Has events delivered under `token`: that more can be read, and that more can be written if that was
-    /// refused. Without effect when they are already.
+    fn next_watch(&self) -> Watch {
+        let readiness = Readiness {
+            readable: self.readable,
+            writable: self.writable,
+            in_vain: self.in_vain,
+        };
+        Watch::next(self.watch, readiness)
+    }
+
+    /// Has the events delivered under `token` that are waited for; see [`Watch`].
     ///
     /// # Errors
     /// When the kernel has no memory or watches left for it.
     pub fn ensure_watched(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
-        let data = epoll::EventData::new_u64(token);
-        let wanted = match self.writable {
-            true => Watch::Reads,
-            false => Watch::All,
-        };
-        match self.watch {
-            Watch::Nothing => epoll::add(epoll, &self.socket, data, wanted.events())?,
-            Watch::Reads if !self.writable => {
-                epoll::modify(epoll, &self.socket, data, wanted.events())?;
-            }
-            Watch::Reads | Watch::All => return Ok(()),
-        }
-        self.watch = wanted;
-        Ok(())
+        self.ask_for(self.next_watch(), epoll, token)
     }
 
-    /// Has no more events delivered that say that more can be written. They would come with nearly every
-    /// other, and say what is known.
+    /// Has those events delivered that a connection at rest needs.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn forget_writes(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
-        if self.watch == Watch::All {
-            let data = epoll::EventData::new_u64(token);
-            epoll::modify(epoll, &self.socket, data, Watch::Reads.events())?;
-            self.watch = Watch::Reads;
+    pub fn rest(&mut self, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        self.ask_for(Watch::AT_REST, epoll, token)
+    }
+
+    fn ask_for(&mut self, watch: Watch, epoll: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        let data = epoll::EventData::new_u64(token);
+        match self.watch {
+            None => epoll::add(epoll, &self.socket, data, watch.events())?,
+            Some(now) if now == watch => return Ok(()),
+            Some(_) => epoll::modify(epoll, &self.socket, data, watch.events())?,
         }
+        self.watch = Some(watch);
         Ok(())
     }
 
     /// Takes an event in.
     pub fn note(&mut self, flags: EventFlags) {
         self.broken |= flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        let known = (self.readable, self.writable, self.hung_up);
         self.hung_up |= self.broken || flags.contains(EventFlags::RDHUP);
         self.readable |= self.hung_up || flags.contains(EventFlags::IN);
         self.writable |= self.broken || flags.contains(EventFlags::OUT);
+        self.in_vain = known == (self.readable, self.writable, self.hung_up);
     }
 
     /// Reads what there is, up to the buffer's length.
