@@ -99,7 +99,9 @@ fn a_backend_never_has_more_than_its_bound_and_everybody_is_served() {
         assert_eq!(gated.origin.requests(), 24 * 40);
         let most = gated.most.load(Ordering::SeqCst);
         assert!(most <= 3, "{most} at once");
-        let heartbeat = host.await_heartbeat("all have left", |h| h.backends[0].active == 0);
+        let heartbeat = host.await_heartbeat("all have left", |h| {
+            h.counters.requests == 24 * 40 && h.backends[0].active == 0
+        });
         assert!(heartbeat.counters.queued > 0, "nobody waited");
         assert_eq!(heartbeat.counters.waiting, 0);
         assert_eq!(heartbeat.counters.errors, 0);
