@@ -101,6 +101,7 @@ impl Vm {
             .as_ref()
             .map(|(heard, heartbeat)| HeartbeatSight {
                 age_ms: milliseconds(now.saturating_duration_since(*heard)),
+                late_ms: 0,
                 heartbeat: heartbeat.clone(),
             });
         VmSight {

@@ -176,6 +176,10 @@ pub struct Heartbeat {
     /// Milliseconds since the balancer's own request through its listener was last answered by the
     /// hot path; absent before the first answer.
     pub progress_age_ms: Option<u64>,
+    /// The longest that the balancer's own timers were late since the last heartbeat, in milliseconds: in a
+    /// VM that is starved, a late answer proves less.
+    #[serde(default)]
+    pub lag_ms: u64,
     /// Totals over all threads since the process began.
     pub counters: Counters,
     /// How long answers took of late.

@@ -59,16 +59,45 @@ pub struct VmLayout {
     pub since: Timestamp,
     /// What the verdict rests on, in words.
     pub evidence: String,
+    /// Set while it is fenced off, or has yet to earn its place again after that.
+    #[serde(default)]
+    pub aside: Option<Aside>,
     /// Set when it is to go, never unset.
     pub leaving: Option<Leaving>,
 }
 
 impl VmLayout {
-    /// Whether clients may be sent to it.
+    /// Whether it counts among the VMs that its instance is to have.
+    #[must_use]
+    pub fn is_crew(&self) -> bool {
+        self.leaving.is_none() && self.aside.is_none()
+    }
+
+    /// Whether clients may be sent to it: it has served, and was neither sent away nor set aside. One that
+    /// is down and not set aside is held in its place by the breaker.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.leaving.is_none() && matches!(self.verdict, Verdict::Serving | Verdict::Suspect)
+        self.is_crew() && self.verdict != Verdict::Starting
     }
+
+    /// Whether the host closes its ports to all but the checker.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.aside
+            .as_ref()
+            .is_some_and(|aside| aside.open_since.is_none())
+    }
+}
+
+/// A VM that was found down after it had served, and has time to come back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aside {
+    /// When it was found down: its time to come back begins here.
+    pub since: Timestamp,
+    /// What showed it, in words.
+    pub reason: String,
+    /// Since when the fence is lifted again, because it came back.
+    pub open_since: Option<Timestamp>,
 }
 
 /// A VM's size. The names are those of the configuration.
@@ -104,7 +133,7 @@ pub enum Verdict {
     Serving,
     /// It serves, but one of the signs is missing. Reported, never replaced.
     Suspect,
-    /// It is dead. Final: a VM that is down is replaced.
+    /// It does not serve. It is replaced, unless the breaker holds that back.
     Down,
 }
 

@@ -35,12 +35,12 @@ pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Times
 pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
 pub use intent::Intent;
 pub use layout::{
-    DnsLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, SubnetLayout, Verdict,
-    VmLayout, VmShape,
+    Aside, DnsLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, SubnetLayout,
+    Verdict, VmLayout, VmShape,
 };
 pub use observation::{
-    Driver, Failure, HeartbeatSight, NetworkSight, Observation, ProbeSight, ProjectSight,
-    ResolvedName, VmSight,
+    Driver, Failure, HeartbeatSight, LoadSight, NetworkSight, NicSight, Observation, ProbeSight,
+    ProjectSight, ResolvedName, VmSight,
 };
 pub use policy::{
     Algorithm, CircuitBreaker, Forwarding, HashKey, Limits, MAX_NETWORKS, OutlierEjection, Policy,

@@ -23,8 +23,13 @@ pub enum Driver {
 pub struct Observation {
     /// Every VM of which anything exists: a process, or what one left behind.
     pub vms: BTreeMap<VmId, VmSight>,
-    /// What each VM's front address answered to the health checker.
-    pub probes: BTreeMap<VmId, ProbeSight>,
+    /// What VMs' front addresses answered, by the checker that asked. A checker that is silent is not in it.
+    pub probes: BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
+    /// What each VM has to do at present, as the monitor knows it.
+    pub load: BTreeMap<VmId, LoadSight>,
+    /// The longest that the observer's own timers were late of late, in milliseconds: on a host that is
+    /// starved, silence proves less.
+    pub host_lag_ms: u64,
     /// Namespaces, bridges and ports.
     pub network: NetworkSight,
     /// What host names of backends resolved to; a name whose look-up failed keeps its last answer.
@@ -61,6 +66,8 @@ pub struct VmSight {
 pub struct HeartbeatSight {
     /// Milliseconds since it was heard.
     pub age_ms: u64,
+    /// The longest that one of this VM's heartbeats was late of late, in milliseconds.
+    pub late_ms: u64,
     /// What it said.
     pub heartbeat: Heartbeat,
 }
@@ -91,8 +98,41 @@ pub struct ProbeSight {
 pub struct NetworkSight {
     /// Each project's namespace.
     pub projects: BTreeMap<ProjectId, ProjectSight>,
-    /// VMs of which a NIC or a namespace exists.
-    pub vm_nics: BTreeSet<VmId>,
+    /// VMs of which a NIC, a namespace or a rule exists.
+    pub vm_nics: BTreeMap<VmId, NicSight>,
+}
+
+/// What is seen of one VM's two NICs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NicSight {
+    /// Whether the front NIC is up, on the front bridge, and bound by its rules.
+    pub front: bool,
+    /// Whether the tenant NIC is up, on its subnet's bridge, and bound by its rules.
+    pub tenant: bool,
+    /// Whether both NICs are closed to all but the checker, or both open; absent when they differ, or are
+    /// not there.
+    pub fenced: Option<bool>,
+}
+
+impl NicSight {
+    /// Whether both NICs are as they should be, the fence left aside.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.front && self.tenant
+    }
+}
+
+/// What one VM has to do: means over the newest samples of the monitor. What was not reported is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadSight {
+    /// Share of its processors that is in use, in percent.
+    pub cpu_percent: Option<f64>,
+    /// Client connections that are open.
+    pub connections: Option<f64>,
+    /// HTTP requests, or TCP sessions, in a second.
+    pub requests_per_second: Option<f64>,
+    /// Milliseconds since the newest of these samples was taken.
+    pub age_ms: u64,
 }
 
 /// What is seen in one project's namespace.

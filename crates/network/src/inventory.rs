@@ -1,8 +1,8 @@
 //! What is there, read from the world.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use model::{NetworkSight, ProjectSight, VmId};
+use model::{NetworkSight, NicSight, ProjectSight, VmId};
 
 use crate::namespace::{self, Namespace};
 use crate::netlink::Netlink;
@@ -29,7 +29,7 @@ impl Shared {
         };
         for name in namespace::names()? {
             if let Some(vm) = self.names.parse_vm_namespace(&name) {
-                sight.vm_nics.insert(vm);
+                sight.vm_nics.entry(vm).or_default();
             } else if let Some(project) = self.names.parse_project_namespace(&name) {
                 let seen = self.look_into_project(&name, &mut sight.vm_nics).await?;
                 sight.projects.insert(project, seen);
@@ -39,13 +39,13 @@ impl Shared {
     }
 
     /// VMs that have a link or rules in the host's namespace.
-    async fn vms_on_host(&self) -> Result<BTreeSet<VmId>, NetworkError> {
+    async fn vms_on_host(&self) -> Result<BTreeMap<VmId, NicSight>, NetworkError> {
         let links = self.host_netlink().await?.links().await?;
         let ports = self.firewall.ports(&self.host).await?;
         let names = links.into_iter().map(|link| link.name).chain(ports);
         // Tenant NICs are made in the project's namespace: one that stands here is nobody's of ours.
         Ok(names
-            .filter_map(|name| self.names.parse_front_link(&name))
+            .filter_map(|name| Some((self.names.parse_front_link(&name)?, NicSight::default())))
             .collect())
     }
 
@@ -53,7 +53,7 @@ impl Shared {
     async fn look_into_project(
         &self,
         name: &str,
-        vms: &mut BTreeSet<VmId>,
+        vms: &mut BTreeMap<VmId, NicSight>,
     ) -> Result<ProjectSight, NetworkError> {
         let mut sight = ProjectSight::default();
         let Some(namespace) = Namespace::open(name)? else {
@@ -72,7 +72,9 @@ impl Shared {
             let foreign = names.filter(|port| self.vm_of(port).is_none());
             sight.subnets.insert(subnet, foreign.collect());
         }
-        vms.extend(links.iter().filter_map(|link| self.vm_of(&link.name)));
+        for vm in links.iter().filter_map(|link| self.vm_of(&link.name)) {
+            vms.entry(vm).or_default();
+        }
         Ok(sight)
     }
 

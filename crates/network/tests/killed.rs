@@ -86,7 +86,7 @@ fn the_victim_of_the_tests_below() {
 
 async fn remove_all(network: &Network) {
     let sight = network.inventory().await.unwrap();
-    for vm in sight.vm_nics {
+    for vm in sight.vm_nics.into_keys() {
         network.remove_vm_nics(vm).await.unwrap();
     }
     for project in sight.projects.keys() {

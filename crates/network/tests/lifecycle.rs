@@ -50,9 +50,9 @@ fn the_inventory_equals_what_was_made_and_is_empty_after_removal() {
             .into()
         );
         assert_eq!(subnets(3), [].into());
-        assert_eq!(sight.vm_nics, [vm.vm, VmId(2), VmId(4)].into());
+        assert!(sight.vm_nics.keys().eq(&[vm.vm, VmId(2), VmId(4)]));
 
-        for vm in &sight.vm_nics {
+        for vm in sight.vm_nics.keys() {
             network.remove_vm_nics(*vm).await.unwrap();
         }
         for project in sight.projects.keys() {
@@ -174,7 +174,7 @@ fn a_namespace_that_was_never_mounted_is_seen_and_repaired() {
         }
         let sight = network.inventory().await.unwrap();
         assert_eq!(sight.projects.len(), 2);
-        assert_eq!(sight.vm_nics, [VmId(1), VmId(2)].into());
+        assert!(sight.vm_nics.keys().eq(&[VmId(1), VmId(2)]));
 
         make_vm(&network, 1).await;
         assert!(run("ip netns exec ek-v1 ip link show front").contains("state UP"));
@@ -182,7 +182,7 @@ fn a_namespace_that_was_never_mounted_is_seen_and_repaired() {
         network.remove_vm_nics(VmId(2)).await.unwrap();
         let sight = network.inventory().await.unwrap();
         assert_eq!(sight.projects.len(), 1);
-        assert_eq!(sight.vm_nics, [VmId(1)].into());
+        assert!(sight.vm_nics.keys().eq(&[VmId(1)]));
     });
 }
 

@@ -128,9 +128,17 @@ fn taps_vanish_with_their_last_descriptor_and_the_rest_is_still_seen_and_removed
         assert!(!run("ip -br link").contains("ekf1"));
         assert!(!run("ip -n ek-p1 -br link").contains("ekt1"));
         assert!(run("ip neigh").contains("10.200.0.11"));
-        assert_eq!(network.inventory().await.unwrap().vm_nics, [VmId(1)].into());
+        assert!(
+            network
+                .inventory()
+                .await
+                .unwrap()
+                .vm_nics
+                .keys()
+                .eq(&[VmId(1)])
+        );
         network.remove_vm_nics(VmId(1)).await.unwrap();
-        assert_eq!(network.inventory().await.unwrap().vm_nics, [].into());
+        assert!(network.inventory().await.unwrap().vm_nics.keys().eq(&[]));
         assert!(!run("ip neigh").contains("10.200.0.11"));
         assert!(!run("nft list ruleset").contains("ekf1"));
         let rules = run("ip netns exec ek-p1 nft list ruleset");

@@ -88,7 +88,7 @@ fn remove_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
     let seen: BTreeSet<VmId> = observed
         .vms
         .keys()
-        .chain(&observed.network.vm_nics)
+        .chain(observed.network.vm_nics.keys())
         .copied()
         .collect();
     for id in seen {

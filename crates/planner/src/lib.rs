@@ -16,6 +16,7 @@ mod deaths;
 mod diff;
 mod networks;
 mod placement;
+mod quorum;
 mod removal;
 mod report;
 mod settings;

@@ -83,6 +83,7 @@ impl Supply<'_> {
             verdict: Verdict::Starting,
             since: self.inputs.now,
             evidence: "it is not made yet".into(),
+            aside: None,
             leaving: None,
         };
         Some((id, vm))

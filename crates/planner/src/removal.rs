@@ -83,6 +83,6 @@ fn is_dropped(inputs: Inputs<'_>, leaving: &Leaving) -> bool {
 fn is_gone(inputs: Inputs<'_>, id: VmId) -> bool {
     let observed = inputs.observed;
     !observed.vms.contains_key(&id)
-        && !observed.network.vm_nics.contains(&id)
+        && !observed.network.vm_nics.contains_key(&id)
         && !observed.in_flight.contains(&vm_key(id))
 }

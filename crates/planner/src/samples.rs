@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use model::{
     AutoScaling, Backend, BackendHost, Driver, Effect, Generation, HealthCheck, HealthProtocol,
-    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, Observation, Policy,
+    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, NicSight, Observation, Policy,
     ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp, TrafficType, VmId, VmLayout,
     VmShape, VmSight,
 };
@@ -79,8 +79,8 @@ impl Bench {
     pub(crate) fn make_all_serve(&mut self) {
         for (id, generation) in self.staying() {
             self.observed.vms.insert(id, healthy(generation));
-            self.observed.network.vm_nics.insert(id);
-            self.observed.probes.insert(id, answered());
+            self.observed.network.vm_nics.insert(id, whole());
+            self.probes().insert(id, answered());
         }
     }
 
@@ -100,8 +100,13 @@ impl Bench {
     pub(crate) fn vanish(&mut self, id: u64) {
         self.pass(1);
         self.observed.vms.remove(&VmId(id));
-        self.observed.probes.remove(&VmId(id));
+        self.probes().remove(&VmId(id));
         self.observed.network.vm_nics.remove(&VmId(id));
+    }
+
+    /// What the one checker saw.
+    pub(crate) fn probes(&mut self) -> &mut BTreeMap<VmId, ProbeSight> {
+        self.observed.probes.entry("local".to_owned()).or_default()
     }
 
     pub(crate) fn sight(&mut self, id: u64) -> &mut VmSight {
@@ -237,11 +242,21 @@ pub(crate) fn silent() -> VmSight {
     }
 }
 
+/// NICs that are as they should be.
+pub(crate) fn whole() -> NicSight {
+    NicSight {
+        front: true,
+        tenant: true,
+        fenced: Some(false),
+    }
+}
+
 /// A process whose heartbeats say that all is well.
 pub(crate) fn healthy(generation: Generation) -> VmSight {
     VmSight {
         heartbeat: Some(HeartbeatSight {
             age_ms: 100,
+            late_ms: 0,
             heartbeat: heartbeat(generation),
         }),
         ..silent()
@@ -255,6 +270,7 @@ pub(crate) fn heartbeat(generation: Generation) -> Heartbeat {
         generation: Some(generation),
         refused: None,
         progress_age_ms: Some(200),
+        lag_ms: 0,
         counters: model::Counters::default(),
         latency: model::Latency::default(),
         backends: Vec::new(),

@@ -14,14 +14,11 @@
 //! suspect and never replaces it, since the fault may be the checker's. Nor do heartbeats that are missing
 //! alone, since the fault may be the channel's.
 
-use model::{
-    Generation, Heartbeat, HeartbeatSight, Layout, ProbeSight, Refusal, Verdict, VmLayout, VmSight,
-};
+use model::{Generation, Heartbeat, HeartbeatSight, Layout, Refusal, Verdict, VmLayout, VmSight};
 
+use crate::quorum::{self, Say};
 use crate::{Inputs, Windows};
 
-/// Failed probes in a row that count as a sign that a VM is gone.
-const FAILED_PROBES: u32 = 2;
 const UNPROBED: &str = "its heartbeats come; no checker has probed it";
 const ALL_IS_WELL: &str = "its heartbeats come and its hot path answers";
 
@@ -33,7 +30,7 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
             let signs = Signs {
                 windows: &inputs.settings.windows,
                 sight: inputs.observed.vms.get(id),
-                probe: inputs.observed.probes.get(id),
+                probe: quorum::ask(&inputs.observed.probes, *id),
                 wanted,
             };
             let (verdict, evidence) = decide_verdict(vm, &signs);
@@ -50,7 +47,7 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
 struct Signs<'a> {
     windows: &'a Windows,
     sight: Option<&'a VmSight>,
-    probe: Option<&'a ProbeSight>,
+    probe: Say<'a>,
     wanted: Generation,
 }
 
@@ -172,7 +169,7 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
             Verdict::Suspect,
             format!("its heartbeats come, but {evidence}"),
         ),
-        None if signs.probe.is_none() => (Verdict::Serving, UNPROBED.into()),
+        None if signs.probe == Say::Nothing => (Verdict::Serving, UNPROBED.into()),
         None => (Verdict::Serving, ALL_IS_WELL.into()),
     }
 }
@@ -195,15 +192,15 @@ fn judge_new(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
         return starting("its hot path has not answered yet".into());
     }
     match signs.probe {
-        Some(probe) if probe.answered => (Verdict::Serving, ALL_IS_WELL.into()),
-        Some(probe) => starting(format!(
+        Say::Answers => (Verdict::Serving, ALL_IS_WELL.into()),
+        Say::Doubtful(probe) | Say::Silent(probe) => starting(format!(
             "its front address does not answer the checker: {}",
             probe.evidence
         )),
-        None if heartbeat.uptime_ms > signs.windows.unprobed_ms => {
+        Say::Nothing if heartbeat.uptime_ms > signs.windows.unprobed_ms => {
             (Verdict::Serving, UNPROBED.into())
         }
-        None => starting("the checker has yet to probe it".into()),
+        Say::Nothing => starting("the checker has yet to probe it".into()),
     }
 }
 
@@ -217,11 +214,15 @@ pub(crate) fn refusal_in_words(refusal: &Refusal) -> String {
     format!("it refused configuration {generation}: {path}: {message}")
 }
 
-/// What the probe says against the VM, if it does.
-fn probe_failed(probe: Option<&ProbeSight>) -> Option<String> {
-    probe
-        .filter(|probe| !probe.answered && probe.streak >= FAILED_PROBES)
-        .map(|probe| format!("its front address does not answer: {}", probe.evidence))
+/// What the probes say against the VM, if they do.
+fn probe_failed(probe: Say<'_>) -> Option<String> {
+    match probe {
+        Say::Silent(probe) => Some(format!(
+            "its front address does not answer: {}",
+            probe.evidence
+        )),
+        Say::Nothing | Say::Answers | Say::Doubtful(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -379,6 +379,7 @@ impl Agent {
             generation: snapshot.generation,
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
+            lag_ms: 0,
             counters,
             latency: self.latencies.tell(&self.shared),
             backends: snapshot

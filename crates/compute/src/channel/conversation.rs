@@ -138,6 +138,7 @@ mod tests {
                 message: "taken".to_owned(),
             }),
             progress_age_ms: None,
+            lag_ms: 0,
             counters: Counters::default(),
             latency: model::Latency::default(),
             backends: vec![],

@@ -57,12 +57,11 @@ impl Observer {
                 .status
                 .get_json(DNS_SERIAL_KEY)?
                 .map(|entry| entry.value),
-            failures: BTreeMap::new(),
-            in_flight: BTreeSet::new(),
             compute_trouble: match self.compute.readiness() {
                 Readiness::Ready { .. } => None,
                 trouble => Some(trouble.to_string()),
             },
+            ..Observation::default()
         })
     }
 
@@ -97,19 +96,15 @@ impl Observer {
         }
     }
 
-    /// What the checkers told. With several, the one that was answered speaks: a checker that lost its
-    /// own network must condemn nobody.
-    fn probes(&self) -> anyhow::Result<BTreeMap<VmId, ProbeSight>> {
+    /// What the checkers that are alive told.
+    fn probes(&self) -> anyhow::Result<BTreeMap<String, BTreeMap<VmId, ProbeSight>>> {
         let (_, told) = self
             .status
             .range_json::<BTreeMap<VmId, ProbeSight>>(SIGHT_PREFIX)?;
-        let mut probes: BTreeMap<VmId, ProbeSight> = BTreeMap::new();
-        for (vm, sight) in told.into_iter().flat_map(|entry| entry.value) {
-            let known = probes.entry(vm).or_insert_with(|| sight.clone());
-            if sight.answered && !known.answered {
-                *known = sight;
-            }
-        }
-        Ok(probes)
+        let checker = |key: &str| key.strip_prefix(SIGHT_PREFIX).map(str::to_owned);
+        Ok(told
+            .into_iter()
+            .filter_map(|entry| Some((checker(&entry.key)?, entry.value)))
+            .collect())
     }
 }

@@ -27,7 +27,7 @@ pub async fn cleanup(config: Option<&Path>) -> anyhow::Result<()> {
 
 async fn remove_vms(network: &Network, compute: &Compute) -> anyhow::Result<()> {
     let mut vms: Vec<_> = compute.observe().await.into_keys().collect();
-    vms.extend(network.inventory().await?.vm_nics);
+    vms.extend(network.inventory().await?.vm_nics.into_keys());
     vms.sort_unstable();
     vms.dedup();
     for vm in vms {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::samples::{Bench, healthy, instance, instance_of, silent};
+use crate::samples::{Bench, healthy, instance, instance_of, silent, whole};
 use model::{Attachment, Generation};
 
 const P1: ProjectId = ProjectId(1);
@@ -69,7 +69,7 @@ fn a_half_made_vm_is_made_again_and_one_that_runs_is_told_its_configuration_unti
     let mut bench = Bench::with([instance_of(1, 3)]);
     see_subnet(&mut bench, 1, &[]);
     bench.plan();
-    bench.observed.network.vm_nics.insert(VmId(1));
+    bench.observed.network.vm_nics.insert(VmId(1), whole());
     let mut unstarted = silent();
     unstarted.pid = None;
     bench.observed.vms.insert(VmId(1), unstarted);
@@ -97,7 +97,11 @@ fn what_belongs_to_nobody_is_removed_from_the_inside_out() {
     let mut bench = Bench::with([]);
     bench.intent.projects.clear();
     bench.observed.vms.insert(VmId(8), silent());
-    bench.observed.network.vm_nics.extend([VmId(8), VmId(9)]);
+    bench
+        .observed
+        .network
+        .vm_nics
+        .extend([(VmId(8), whole()), (VmId(9), whole())]);
     see_subnet(&mut bench, 5, &["eth1"]);
     see_subnet(&mut bench, 6, &[]);
     bench.plan();

@@ -1,4 +1,4 @@
-use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered};
+use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered, whole};
 use model::{AutoScaling, Driver, InstanceId, Verdict, VmId};
 
 fn scale(bench: &mut Bench, vms: u32) {
@@ -64,7 +64,7 @@ fn a_vm_is_not_forgotten_while_anything_of_it_is_seen_or_under_way() {
     bench.kill(1);
     bench.plan();
     bench.vanish(1);
-    bench.observed.network.vm_nics.insert(VmId(1));
+    bench.observed.network.vm_nics.insert(VmId(1), whole());
     bench.plan();
     assert!(bench.vms(1).contains_key(&VmId(1)));
     bench.vanish(1);
@@ -79,7 +79,7 @@ fn a_vm_is_not_forgotten_while_anything_of_it_is_seen_or_under_way() {
 #[test]
 fn a_failing_probe_alone_never_replaces_a_vm() {
     let mut bench = Bench::serving([instance_of(1, 2)]);
-    bench.observed.probes.insert(VmId(1), unanswered(10_000));
+    bench.probes().insert(VmId(1), unanswered(10_000));
     for _ in 0..100 {
         bench.pass(60_000);
         bench.plan();
@@ -154,10 +154,7 @@ fn scaling_in_waits_until_enough_of_those_that_stay_serve() {
         .observed
         .vms
         .insert(VmId(3), crate::samples::healthy(model::Generation(1)));
-    bench
-        .observed
-        .probes
-        .insert(VmId(3), crate::samples::answered());
+    bench.probes().insert(VmId(3), crate::samples::answered());
     bench.plan();
     assert_eq!(
         bench.stay(1),

@@ -33,6 +33,7 @@ fn say_of_backend(bench: &mut Bench, vm: u64, health: BackendHealth, last_check:
     });
     bench.sight(vm).heartbeat = Some(HeartbeatSight {
         age_ms: 100,
+        late_ms: 0,
         heartbeat: beat,
     });
 }
@@ -135,7 +136,7 @@ fn one_line_says_what_is_waited_for() {
         ),
         (
             |b| {
-                b.observed.probes.insert(VmId(1), unanswered(2));
+                b.probes().insert(VmId(1), unanswered(3));
             },
             Condition::Degraded,
             "VM 1: its heartbeats come, but its front address does not answer: timed out",

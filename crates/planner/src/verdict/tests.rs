@@ -1,11 +1,12 @@
 use super::*;
 use crate::samples::{Bench, answered, healthy, heartbeat, instance, silent, unanswered};
-use model::VmId;
+use model::{ProbeSight, VmId};
+use std::collections::BTreeMap;
 
 /// What is seen of a VM, beginning with one that is healthy in every way and runs configuration 1.
 struct Case {
     sight: Option<VmSight>,
-    probe: Option<ProbeSight>,
+    probes: BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
 }
 
 impl Case {
@@ -21,22 +22,28 @@ impl Case {
     }
 
     fn probe(mut self, probe: Option<ProbeSight>) -> Self {
-        self.probe = probe;
+        self.probes = checker(probe);
         self
     }
+}
+
+/// What one checker saw, if anything.
+fn checker(probe: Option<ProbeSight>) -> BTreeMap<String, BTreeMap<VmId, ProbeSight>> {
+    let seen = probe.map(|probe| (VmId(1), probe)).into_iter().collect();
+    [("local".to_owned(), seen)].into()
 }
 
 fn well() -> Case {
     Case {
         sight: Some(healthy(Generation(1))),
-        probe: Some(answered()),
+        probes: checker(Some(answered())),
     }
 }
 
 fn unseen() -> Case {
     Case {
         sight: None,
-        probe: None,
+        probes: checker(None),
     }
 }
 
@@ -85,7 +92,7 @@ fn judge(standing: Verdict, case: &Case) -> (Verdict, String) {
     let signs = Signs {
         windows: &windows,
         sight: case.sight.as_ref(),
-        probe: case.probe.as_ref(),
+        probe: quorum::ask(&case.probes, VmId(1)),
         wanted: Generation(1),
     };
     decide_verdict(vm, &signs)
@@ -173,7 +180,7 @@ fn a_new_vm_is_down_when_it_ended_or_was_never_heard_or_fell_silent_or_never_ans
             (ended, Down, "its process ended: exit code 1"),
             (unheard(60_001), Down, "no heartbeat within 60 s"),
             (
-                unheard_for(3_001).probe(Some(unanswered(2))),
+                unheard_for(3_001).probe(Some(unanswered(3))),
                 Down,
                 "its heartbeats ceased before it served, and its front address does not answer: timed out",
             ),
@@ -204,7 +211,7 @@ fn a_vm_that_served_is_only_suspect_while_a_single_sign_is_missing() {
                     "its heartbeats come and its hot path answers",
                 ),
                 (
-                    well().probe(Some(unanswered(1))),
+                    well().probe(Some(unanswered(2))),
                     Serving,
                     "its heartbeats come and its hot path answers",
                 ),
@@ -253,11 +260,11 @@ fn a_vm_that_served_is_down_when_its_process_or_both_signs_or_its_progress_are_g
                 (unseen(), Down, "nothing of it is left on the host"),
                 (well().sight(|s| s.pid = None), Down, "its process is gone"),
                 (
-                    unheard_for(3_001).probe(Some(unanswered(2))),
+                    unheard_for(3_001).probe(Some(unanswered(3))),
                     Down,
                     no_answer,
                 ),
-                (unheard(3_001).probe(Some(unanswered(2))), Down, no_answer),
+                (unheard(3_001).probe(Some(unanswered(3))), Down, no_answer),
                 (stuck, Down, "its hot path made no progress for 5000 ms"),
                 (
                     never_answered(60_001, 60_001),
@@ -296,7 +303,7 @@ fn a_verdict_carries_the_time_of_its_last_change() {
     bench.pass(60_000);
     bench.plan();
     assert_eq!(bench.vm(1).since, began);
-    bench.observed.probes.insert(VmId(1), unanswered(2));
+    bench.probes().insert(VmId(1), unanswered(3));
     bench.plan();
     assert_eq!(
         (bench.vm(1).verdict, bench.vm(1).since),
@@ -309,7 +316,7 @@ fn evidence_stands_still_while_figures_move() {
     let mut bench = Bench::serving([instance(1)]);
     for (verdict, probe, age_ms, sees) in [
         (Verdict::Serving, answered(), 0, true),
-        (Verdict::Suspect, unanswered(2), 0, true),
+        (Verdict::Suspect, unanswered(3), 0, true),
         (Verdict::Suspect, answered(), 4_000, true),
         (Verdict::Suspect, answered(), 0, false),
     ] {
@@ -325,6 +332,7 @@ fn evidence_stands_still_while_figures_move() {
             sight.watched_ms += 250;
             sight.heartbeat = Some(HeartbeatSight {
                 age_ms: age_ms + round * 250 % 400,
+                late_ms: 0,
                 heartbeat: beat,
             });
             let streak = probe.streak + u32::try_from(round).expect("it is small");
@@ -332,7 +340,7 @@ fn evidence_stands_still_while_figures_move() {
                 streak,
                 ..probe.clone()
             };
-            bench.observed.probes.insert(VmId(1), probe);
+            bench.probes().insert(VmId(1), probe);
             bench.plan();
             assert_eq!(bench.vm(1).verdict, verdict);
             let standing = standing.get_or_insert_with(|| bench.layout.clone());

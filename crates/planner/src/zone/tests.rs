@@ -33,7 +33,7 @@ fn dns_names_all_vms_that_serve_and_no_other() {
 #[test]
 fn a_suspect_stays_in_dns() {
     let mut bench = Bench::serving([instance_of(1, 2)]);
-    bench.observed.probes.insert(VmId(1), unanswered(9));
+    bench.probes().insert(VmId(1), unanswered(9));
     bench.plan();
     assert_eq!(bench.vm(1).verdict, Verdict::Suspect);
     assert_eq!(

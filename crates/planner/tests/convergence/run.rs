@@ -88,7 +88,7 @@ impl Run {
             let Effect::RemoveVm { vm: id } = effect else {
                 continue;
             };
-            assert!(observed.network.vm_nics.contains(id));
+            assert!(observed.network.vm_nics.contains_key(id));
             let asked = self.users.intent.instances.keys();
             let owners = asked.filter_map(|i| self.layout.instances.get(i)?.vms.get(id));
             for vm in owners {

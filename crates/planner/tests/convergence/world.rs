@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 
 use model::{
     BackendHealth, BackendStatus, BalancerConfig, Counters, DnsLayout, Driver, Effect, Failure,
-    Heartbeat, HeartbeatSight, Mac, NetworkSight, Observation, ProbeSight, ProjectId, ProjectSight,
-    SubnetId, Timestamp, VmId, VmLayout, VmSight,
+    Heartbeat, HeartbeatSight, Mac, NetworkSight, NicSight, Observation, ProbeSight, ProjectId,
+    ProjectSight, SubnetId, Timestamp, VmId, VmLayout, VmSight,
 };
 use planner::Windows;
 
@@ -18,6 +18,12 @@ use planner::Windows;
 pub const TICK_MS: u64 = 250;
 /// Ticks from a process's start to its first heartbeat.
 const BOOT_TICKS: u64 = 3;
+
+const WHOLE: NicSight = NicSight {
+    front: true,
+    tenant: true,
+    fenced: Some(false),
+};
 
 /// A seeded generator (splitmix64).
 pub struct Dice(pub u64);
@@ -107,12 +113,16 @@ impl World {
         });
         Observation {
             vms: started.map(|(id, vm)| (*id, self.sight(vm))).collect(),
-            probes: probes
-                .filter_map(|(id, vm)| Some((*id, vm.probe.clone()?)))
-                .collect(),
+            probes: [(
+                "local".to_owned(),
+                probes
+                    .filter_map(|(id, vm)| Some((*id, vm.probe.clone()?)))
+                    .collect(),
+            )]
+            .into(),
             network: NetworkSight {
                 projects: projects.collect(),
-                vm_nics: self.vms.keys().copied().collect(),
+                vm_nics: self.vms.keys().map(|id| (*id, WHOLE)).collect(),
             },
             dns_serial: (self.zone.serial > 0).then_some(self.zone.serial),
             failures: self.failures.clone(),
@@ -374,6 +384,7 @@ impl World {
             watched_ms: self.now_ms - began_ms,
             heartbeat: heard_ms.map(|heard_ms| HeartbeatSight {
                 age_ms: self.now_ms - heard_ms,
+                late_ms: 0,
                 heartbeat: machine.heartbeat(self.now_ms),
             }),
             exit: (died && self.controller_began_ms == 0).then(|| "killed by signal 9".into()),
@@ -420,6 +431,7 @@ impl Machine {
             generation: self.config.as_ref().map(|config| config.generation),
             refused: None,
             progress_age_ms: self.config.as_ref().map(|_| now_ms % 400),
+            lag_ms: 0,
             counters: Counters::default(),
             latency: model::Latency::default(),
             backends: backends.collect(),
