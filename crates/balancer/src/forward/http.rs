@@ -19,15 +19,17 @@
 //! and the exchange is given up, the backend's connection with it.
 
 use super::admission::{Outcome, Stay};
+use super::buffers::Buffers;
 use super::context::{Context, Scratch};
 use super::dial::Dial;
 use super::http_request::is_blank;
 use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::slots::Key;
+use super::upload::Upload;
 use super::wire::Received;
 use crate::bulk::Bulk;
-use crate::http::exchange::{Closing, Exchange, Sent};
+use crate::http::exchange::{Closing, Exchange};
 use crate::http::head::HeadScanner;
 use crate::http::pace::Pace;
 use crate::http::reply::{Reason, Recipient, write_reply};
@@ -48,12 +50,8 @@ pub(super) enum Phase {
 pub struct Flight {
     pub(super) exchange: Exchange,
     /// The request on its way to the backend. What was sent stays, so that it can be sent again, until
-    /// the answer begins or the body has to be streamed.
-    pub(super) request: Outbox,
-    /// Whether bytes were sent to a backend that are not in `request` any more.
-    pub(super) streamed: bool,
-    /// The backend's connection does not take any more of the request.
-    pub(super) refused: bool,
+    /// the answer's final head has come or the body has to be streamed.
+    pub(super) request: Upload,
     /// Whether any byte of the final answer was passed on.
     pub(super) passed: bool,
     /// The beginning of an answer's head.
@@ -72,15 +70,16 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// How much of the request a backend may have seen.
-    pub(super) fn sent(&self) -> Sent {
-        if self.streamed {
-            Sent::Gone
-        } else if self.request.has_begun() {
-            Sent::Held
-        } else {
-            Sent::Nothing
-        }
+    /// Whether the request may be sent once more.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.exchange.may_repeat(self.request.sent())
+    }
+
+    /// Begins again with another connection: forgets what has come of an answer over the last one.
+    pub(super) fn begin_again(&mut self, buffers: &mut Buffers) {
+        self.request.rewind();
+        self.exchange.forget_answer();
+        buffers.release(std::mem::take(&mut self.answer));
     }
 }
 

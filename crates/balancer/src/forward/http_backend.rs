@@ -147,12 +147,11 @@ impl HttpSession {
         if !stay.is_some_and(|stay| flight.dial.may_go_on(stay, reason, context)) {
             return self.reply(reason, peer, context, scratch);
         }
-        flight.request.rewind();
-        flight.refused = false;
+        flight.begin_again(&mut context.buffers);
         self.dial(peer, context, scratch)
     }
 
-    /// The backend's connection ended without a byte of an answer.
+    /// The backend's connection ended before the final head of an answer.
     pub(super) fn unanswered(
         &mut self,
         peer: &mut Peer,
@@ -163,8 +162,9 @@ impl HttpSession {
             return Step::Reset;
         };
         let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
-        let was_kept = upstream.is_some_and(|upstream| upstream.reused);
-        let may_repeat = flight.exchange.may_repeat(flight.sent());
+        let is_unheard = !flight.exchange.answer_has_begun();
+        let was_kept = is_unheard && upstream.is_some_and(|upstream| upstream.reused);
+        let may_repeat = flight.may_repeat();
         if may_repeat && !was_kept {
             return self.leave_and_go_on(Reason::BackendClosed, peer, context, scratch);
         }
@@ -177,8 +177,7 @@ impl HttpSession {
         }
         // It is asked again, over a new connection.
         flight.dial.go_fresh();
-        flight.request.rewind();
-        flight.refused = false;
+        flight.begin_again(&mut context.buffers);
         self.dial(peer, context, scratch)
     }
 
@@ -210,7 +209,7 @@ impl HttpSession {
         if flight.passed {
             return Step::Reset;
         }
-        let client_is_slow = !flight.exchange.request_is_whole() && flight.request.is_empty();
+        let client_is_slow = !flight.exchange.request_is_whole() && !flight.request.waits();
         let reason = if client_is_slow {
             Reason::RequestTimeout
         } else {
@@ -247,7 +246,7 @@ impl HttpSession {
     ) -> Step {
         match &self.flight {
             Some(flight) if flight.passed => Step::Reset,
-            Some(flight) if flight.exchange.may_repeat(flight.sent()) => {
+            Some(flight) if flight.may_repeat() => {
                 self.leave_and_go_on(Reason::Drained, peer, context, scratch)
             }
             Some(_) => self.reply(Reason::Drained, peer, context, scratch),

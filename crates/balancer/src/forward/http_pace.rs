@@ -94,8 +94,7 @@ impl HttpSession {
             return false;
         };
         let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
-        flight.request.is_empty()
-            && !flight.refused
+        flight.request.is_sent()
             && flight.exchange.awaits_request()
             && upstream.is_some_and(|upstream| !upstream.connecting)
     }

@@ -98,9 +98,7 @@ impl HttpSession {
                 flight.answer = context.buffers.hold(bytes);
                 Step::Blocked
             }
-            Received::Failed(_) if flight.exchange.answer_has_begun() => {
-                self.cut_off(peer, context, scratch)
-            }
+            Received::Failed(_) if flight.exchange.answer_is_final() => self.cut_off(context),
             Received::Failed(_) => self.unanswered(peer, context, scratch),
             Received::Ended => self.end_of_backend(peer, context, scratch),
         }
@@ -119,7 +117,7 @@ impl HttpSession {
         match flight.exchange.take_end() {
             End::Whole => self.finish_exchange(false, peer, context),
             End::Unanswered => self.unanswered(peer, context, scratch),
-            End::CutOff => self.cut_off(peer, context, scratch),
+            End::CutOff => self.cut_off(context),
         }
     }
 
@@ -134,7 +132,6 @@ impl HttpSession {
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
-        flight.request.forget_if_sent(&mut context.buffers);
         if let Some(stay) = flight.stay {
             flight.dial.answered(stay, context);
         }
@@ -150,6 +147,9 @@ impl HttpSession {
                 Ok(step) => step,
                 Err(malformed) => return self.refuse_answer(malformed, peer, context, scratch),
             };
+        if flight.exchange.answer_is_final() {
+            flight.request.let_go(&mut context.buffers);
+        }
         flight.bulk.note(body.len());
         let whole = flight.exchange.answer_is_whole();
         let rest = input.get(consumed..).unwrap_or_default();
@@ -220,9 +220,8 @@ impl HttpSession {
         };
         if let Some(upstream) = flight.upstream.take() {
             if is_clean
-                && !flight.refused
                 && !flight.private
-                && flight.request.is_empty()
+                && flight.request.is_sent()
                 && flight.exchange.backend_may_stay()
             {
                 context.retire_upstream(upstream);
@@ -260,19 +259,9 @@ impl HttpSession {
         }
     }
 
-    /// The backend's connection ended within the answer.
-    pub(super) fn cut_off(
-        &mut self,
-        peer: &mut Peer,
-        context: &mut Context,
-        scratch: &mut Scratch,
-    ) -> Step {
-        match &self.flight {
-            Some(flight) if !flight.passed => {
-                self.reply(Reason::BackendClosed, peer, context, scratch)
-            }
-            _ => self.reset(Outcome::Failed(Reason::BackendClosed), context),
-        }
+    /// The backend's connection ended within the answer, whose head was passed on.
+    pub(super) fn cut_off(&mut self, context: &mut Context) -> Step {
+        self.reset(Outcome::Failed(Reason::BackendClosed), context)
     }
 
     /// The client has part of an answer that will never be whole.

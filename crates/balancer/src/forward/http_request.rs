@@ -3,8 +3,8 @@
 use super::context::{Context, FRUGAL_BYTES, Scratch};
 use super::dial::Dial;
 use super::http::{Flight, HttpSession, Phase};
-use super::outbox::Outbox;
 use super::peer::{Peer, Step};
+use super::upload::Upload;
 use super::wire::Received;
 use crate::bulk::Bulk;
 use crate::http::exchange::Exchange;
@@ -178,9 +178,7 @@ impl HttpSession {
         let private = context.snapshot.edge.proxy_header.is_some();
         let flight = Flight {
             exchange,
-            request: Outbox::new(request, &mut context.buffers),
-            streamed: false,
-            refused: false,
+            request: Upload::new(request, &mut context.buffers),
             passed: false,
             answer: Vec::new(),
             began_us: context.now_us,

@@ -9,7 +9,7 @@
 
 use super::context::{Context, Scratch};
 use super::http::HttpSession;
-use super::http_upload::{expect_progress, refuse_request};
+use super::http_upload::{expect_progress, look_for_answer};
 use super::peer::{Peer, Step};
 use super::pipe::Pipe;
 use super::wire::Received;
@@ -68,7 +68,7 @@ impl HttpSession {
             }
             Received::Blocked => Step::Blocked,
             Received::Ended => self.end_of_backend(peer, context, scratch),
-            Received::Failed(_) => self.cut_off(peer, context, scratch),
+            Received::Failed(_) => self.cut_off(context),
         }
     }
 
@@ -105,16 +105,15 @@ impl HttpSession {
         let rate = context.snapshot.edge.client_rate;
         self.pace.moved(count, rate, context.now);
         flight.exchange.pass_request(count as u64);
-        flight.streamed = true;
         add(&context.counters().bytes_spliced, count as u64);
         let upstream = flight
             .upstream
             .and_then(|key| context.upstreams.get_mut(key));
-        let sent = upstream.map(|upstream| upstream.wire.splice_out(&mut pipe));
-        if matches!(sent, Some(Err(_))) {
-            refuse_request(flight, context);
-        }
-        flight.request.refill_with_pipe(pipe, &mut context.buffers);
+        let wire = upstream.map(|upstream| &mut upstream.wire);
+        flight
+            .request
+            .follow_through(pipe, wire, &mut context.buffers);
+        look_for_answer(flight, context);
         expect_progress(flight, peer, context);
         Step::Again
     }

@@ -24,9 +24,9 @@ impl HttpSession {
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
-        if flight.refused {
+        if flight.request.is_refused() {
             Step::Blocked
-        } else if !flight.request.is_empty() {
+        } else if flight.request.waits() {
             send_request(flight, peer, context)
         } else if !flight.exchange.request_is_whole() && peer.wire.readable {
             match self.pipe_for_request(context) {
@@ -69,9 +69,12 @@ impl HttpSession {
             .buffers
             .hold(input.get(body.consumed..).unwrap_or_default());
         let kept = input.get(..body.kept).unwrap_or_default();
-        flight.request.refill([b"", b""], &mut context.buffers);
-        flight.streamed = true;
-        send_on(flight, kept, context);
+        let upstream = flight
+            .upstream
+            .and_then(|key| context.upstreams.get_mut(key));
+        let wire = upstream.map(|upstream| &mut upstream.wire);
+        flight.request.follow(kept, wire, &mut context.buffers);
+        look_for_answer(flight, context);
         expect_progress(flight, peer, context);
         Step::Again
     }
@@ -97,48 +100,30 @@ fn send_request(flight: &mut Flight, peer: &mut Peer, context: &mut Context) -> 
     if !upstream.wire.writable {
         return Step::Blocked;
     }
-    if flight.request.send(&mut upstream.wire).is_err() {
-        refuse_request(flight, context);
-    }
+    flight.request.send(&mut upstream.wire);
+    look_for_answer(flight, context);
     expect_progress(flight, peer, context);
-    if flight.request.is_empty() {
-        Step::Again
-    } else {
+    if flight.request.waits() {
         Step::Blocked
+    } else {
+        Step::Again
     }
 }
 
-/// Sends bytes of the request's body; what the backend does not take waits.
-fn send_on(flight: &mut Flight, bytes: &[u8], context: &mut Context) {
+/// Where the backend takes no more of the request, an answer may have come before it stopped.
+pub(super) fn look_for_answer(flight: &Flight, context: &mut Context) {
     let upstream = flight
         .upstream
+        .filter(|_| flight.request.is_refused())
         .and_then(|key| context.upstreams.get_mut(key));
-    let Some(upstream) = upstream.filter(|_| !bytes.is_empty()) else {
-        return;
-    };
-    match upstream.wire.send([bytes, b""], false) {
-        Ok(count) => {
-            let rest = bytes.get(count..).unwrap_or_default();
-            flight.request.refill([rest, b""], &mut context.buffers);
-        }
-        Err(_) => refuse_request(flight, context),
-    }
-}
-
-/// The backend takes no more of the request. An answer may have come before it stopped.
-pub(super) fn refuse_request(flight: &mut Flight, context: &mut Context) {
-    flight.refused = true;
-    if let Some(upstream) = flight
-        .upstream
-        .and_then(|key| context.upstreams.get_mut(key))
-    {
+    if let Some(upstream) = upstream {
         upstream.wire.readable = true;
     }
 }
 
 /// Waits for the answer to begin once all of the request is sent, and until then for any byte.
 pub(super) fn expect_progress(flight: &mut Flight, peer: &mut Peer, context: &mut Context) {
-    let sent = flight.request.is_empty() && flight.exchange.request_is_whole();
+    let sent = !flight.request.waits() && flight.exchange.request_is_whole();
     let timeouts = &context.snapshot.timeouts;
     let wait_ms = if sent && !flight.exchange.answer_is_final() {
         flight.dial.await_answer(context);

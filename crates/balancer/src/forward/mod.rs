@@ -36,6 +36,7 @@ mod peer;
 mod pipe;
 mod slots;
 mod tcp;
+mod upload;
 mod watch;
 mod welcome;
 mod wheel;

@@ -45,12 +45,6 @@ impl Outbox {
         }
     }
 
-    /// Whether any byte was sent.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.sent > 0
-    }
-
     /// Sends what the socket takes; returns how many bytes, which may be none.
     ///
     /// # Errors

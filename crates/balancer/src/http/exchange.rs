@@ -55,7 +55,7 @@ pub enum Sent {
 pub enum End {
     /// It was the end of a body without a length.
     Whole,
-    /// Nothing of the answer had come.
+    /// The final head had not come: nothing of the answer itself was passed on.
     Unanswered,
     /// The answer is cut off.
     CutOff,
@@ -203,7 +203,7 @@ impl Exchange {
         }
     }
 
-    /// Whether any byte of the answer has come.
+    /// Whether any byte of an answer has come over the connection that is in use.
     #[must_use]
     pub fn answer_has_begun(&self) -> bool {
         self.answer_begun
@@ -353,21 +353,30 @@ impl Exchange {
     #[must_use]
     pub fn take_end(&mut self) -> End {
         match &self.answer {
-            _ if !self.answer_begun => End::Unanswered,
+            Answer::Head(_) => End::Unanswered,
             Answer::Body(Body::UntilClose) => {
                 self.answer = Answer::Body(Body::Left(0));
                 End::Whole
             }
             Answer::Body(body) if body.is_done() => End::Whole,
-            _ => End::CutOff,
+            Answer::Body(_) => End::CutOff,
         }
     }
 
-    /// Whether the request may be sent once more, to this backend or another: nothing of an answer has
-    /// come, and no backend can have acted on it, or acting on it twice does no harm.
+    /// Forgets what has come of an answer that will not go on. Interim answers keep their bound, over all
+    /// backends, since the client was given them.
+    pub fn forget_answer(&mut self) {
+        self.answer = Answer::Head(HeadScanner::default());
+        self.answer_begun = false;
+        self.status = 0;
+    }
+
+    /// Whether the request may be sent once more, to this backend or another: the final head of an answer
+    /// has not come, so that the client was given nothing but interim answers, and no backend can have acted
+    /// on the request, or acting on it twice does no harm.
     #[must_use]
     pub fn may_repeat(&self, sent: Sent) -> bool {
-        !self.answer_begun
+        !self.answer_is_final()
             && match sent {
                 Sent::Nothing => true,
                 Sent::Held => self.idempotent,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::BackendHealth;
 
 use crate::support::{
-    Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain,
+    Client, Host, Options, Origin, break_off, eventually, get, http_config, in_namespace, plain,
 };
 
 const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -161,6 +161,74 @@ fn a_kept_connection_that_the_backend_ends_costs_no_idempotent_request() {
         assert_eq!(heartbeat.backends[0].errors, 0);
         let seen = String::from_utf8(origin.bytes()).unwrap();
         assert!(seen.matches("GET / ").count() > 60, "none was sent twice");
+    });
+}
+
+/// An origin that ends, or breaks off, after these bytes of an answer, two times of three.
+fn dying_within(answer: &'static [u8], breaks_off: bool) -> Origin {
+    let asked = Arc::new(AtomicUsize::new(0));
+    Origin::serving(move |mut stream, log| {
+        let mut buffer = [0u8; 4096];
+        while log.read(&mut stream, &mut buffer) > 0 {
+            if buffer.starts_with(b"GET /health") {
+                let _ = stream.write_all(HEALTHY);
+                return;
+            }
+            if asked.fetch_add(1, Ordering::SeqCst) % 3 != 2 {
+                let _ = stream.write_all(answer);
+                if breaks_off {
+                    break_off(&stream);
+                }
+                return;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
+        }
+    })
+}
+
+#[test]
+fn a_backend_that_dies_within_a_head_costs_no_idempotent_request() {
+    in_namespace(|| {
+        for (answer, breaks_off) in [
+            (&b"H"[..], false),
+            (b"HTTP/1.1 200 OK\r\nContent-Le", false),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r", true),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\n", false),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 ", true),
+        ] {
+            let (origin, host) = (dying_within(answer, breaks_off), Host::start());
+            let mut config = http_config(1, &[origin.address]);
+            config.policy.retry.attempts = 3;
+            host.serve(&config);
+            for request in [
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            ] {
+                let mut client = Client::connect(host.front());
+                client.send(request);
+                let reply = loop {
+                    let reply = client.reply(false).expect("an answer");
+                    if reply.status >= 200 {
+                        break reply;
+                    }
+                };
+                assert_eq!(reply.text(), "a", "{reply:?}");
+            }
+            let seen = String::from_utf8(origin.bytes()).unwrap();
+            assert_eq!(seen.matches("GET / ").count(), 3);
+            assert_eq!(seen.matches("\r\n\r\nhi").count(), 3);
+            let mut client = Client::connect(host.front());
+            client.send("POST /pay HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            let reply = loop {
+                let reply = client.reply(false).expect("an answer");
+                if reply.status >= 200 {
+                    break reply;
+                }
+            };
+            assert_eq!(reply.reason(), Some("backend-closed"), "{reply:?}");
+            let seen = String::from_utf8(origin.bytes()).unwrap();
+            assert_eq!(seen.matches("/pay").count(), 1);
+        }
     });
 }
 

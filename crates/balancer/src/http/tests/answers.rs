@@ -214,8 +214,8 @@ fn the_backends_end_is_the_answers_end_only_without_a_length() {
         exchange.take_end()
     };
     assert_eq!(end_after(b""), End::Unanswered);
-    assert_eq!(end_after(b"HTTP/1.1 200"), End::CutOff);
-    assert_eq!(end_after(b"HTTP/1.1 100 Continue\r\n\r\n"), End::CutOff);
+    assert_eq!(end_after(b"HTTP/1.1 200"), End::Unanswered);
+    assert_eq!(end_after(b"HTTP/1.1 100 Continue\r\n\r\n"), End::Unanswered);
     assert_eq!(end_after(b"HTTP/1.1 200 OK\r\n\r\nabc"), End::Whole);
     assert_eq!(
         end_after(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"),
@@ -236,12 +236,43 @@ fn a_request_is_repeated_only_when_that_is_safe() {
         (post, Sent::Held, false),
         (post, Sent::Gone, false),
     ] {
-        let mut exchange = exchange(request);
-        assert_eq!(exchange.may_repeat(sent), may, "{request} {sent:?}");
-        answer_in_pieces(&mut exchange, &[b"H"]).unwrap();
-        assert!(
-            !exchange.may_repeat(sent),
-            "{request} {sent:?} with a byte of an answer"
+        let head = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+        for cut in 0..=head.len() {
+            let mut exchange = exchange(request);
+            answer_in_pieces(&mut exchange, &[&head[..cut]]).unwrap();
+            let is_final = cut == head.len();
+            assert_eq!(
+                exchange.may_repeat(sent),
+                may && !is_final,
+                "{request} {sent:?} after {cut} bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_repeated_request_gets_its_answer_as_if_there_had_been_no_other() {
+    let answer = &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"[..];
+    let expected = outcome(GET, &[answer]);
+    let head = answer.len() - 3;
+    for cut in 0..head {
+        let mut exchange = exchange(GET);
+        let nothing = answer_in_pieces(&mut exchange, &[&answer[..cut]]).unwrap();
+        assert_eq!(
+            (exchange.take_end(), nothing),
+            (End::Unanswered, Vec::new())
+        );
+        exchange.forget_answer();
+        assert!(!exchange.answer_has_begun());
+        let client = answer_in_pieces(&mut exchange, &[answer]).unwrap();
+        assert_eq!(
+            (
+                String::from_utf8(client).unwrap(),
+                exchange.answer_is_whole(),
+                exchange.closing(),
+                exchange.backend_may_stay()
+            ),
+            expected
         );
     }
 }

@@ -12,7 +12,7 @@ pub use config::{http_config, tcp_config};
 pub use haproxy::Haproxy;
 pub use host::{Host, Options, spawn};
 pub use namespace::in_namespace;
-pub use origin::{Origin, Request, plain};
+pub use origin::{Origin, Request, break_off, plain};
 
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -179,6 +180,18 @@ impl Drop for Origin {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Breaks a connection off, so that the other side sees a reset, whoever else holds the socket.
+pub fn break_off(stream: &TcpStream) {
+    let nowhere = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the address lives through the call, and its size is given.
+    let ended = unsafe { libc::connect(stream.as_raw_fd(), &raw const nowhere, length) };
+    assert_eq!(ended, 0);
 }
 
 /// A plain answer of 200.
