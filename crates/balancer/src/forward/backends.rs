@@ -369,6 +369,17 @@ impl Backends {
             .is_some()
     }
 
+    /// Takes so many idle connections at most away from whoever has most of them, the one that was used
+    /// least lately first. They are the caller's to close.
+    pub fn spare_idle(&mut self, most: usize) -> Vec<Key> {
+        let held = self.held.iter_mut().flatten();
+        let Some(richest) = held.max_by_key(|held| held.idle.len()) else {
+            return Vec::new();
+        };
+        let count = most.min(richest.idle.len());
+        richest.idle.drain(..count).collect()
+    }
+
     /// An idle connection is no more.
     pub fn forget_idle(&mut self, place: Place, upstream: Key) {
         if let Some(held) = self.held_mut(place) {

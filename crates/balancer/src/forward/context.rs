@@ -34,6 +34,10 @@ pub const FRUGAL_BYTES: usize = 2 << 10;
 /// [`FRUGAL_BYTES`] each come on top.
 const WAITING_BYTES: usize = 16 << 20;
 
+/// Idle connections to backends that are closed when descriptors have run out: enough for the next few, who
+/// find them out as well.
+const CLOSED_FOR_ROOM: usize = 8;
+
 /// Tags of what an event or a timer belongs to.
 pub mod tag {
     /// A client's connection.
@@ -271,13 +275,22 @@ impl Context {
         None
     }
 
-    /// Begins a new connection to the backend for `owner`.
+    /// Begins a new connection to the backend for `owner`. When descriptors have run out, idle connections
+    /// are closed to make room for it.
     ///
     /// # Errors
     /// When the kernel refuses at once.
     pub fn connect_upstream(&mut self, place: Place, owner: Key) -> Result<Key, Errno> {
         let record = self.backends.record(place).ok_or(Errno::HOSTUNREACH)?;
-        let mut wire = Wire::connecting(begin_connection(record.address)?);
+        let address = record.address;
+        let socket = match begin_connection(address) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.free_descriptors();
+                begin_connection(address)?
+            }
+            other => other?,
+        };
+        let mut wire = Wire::connecting(socket);
         let epoll = self.epoll.as_fd();
         let mut registered = Ok(());
         let key = self.upstreams.insert_with(|key| {
@@ -297,6 +310,14 @@ impl Context {
             return Err(error);
         }
         Ok(key)
+    }
+
+    /// Descriptors have run out: closes some that only save time.
+    fn free_descriptors(&mut self) {
+        self.buffers.pipes.drop_spare();
+        for key in self.backends.spare_idle(CLOSED_FOR_ROOM) {
+            self.upstreams.remove(key);
+        }
     }
 
     /// Has the events delivered that the backend's connection waits for; false when that cannot be.

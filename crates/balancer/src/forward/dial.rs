@@ -14,6 +14,9 @@
 //! [`Timeouts::connect_ms`](model::Timeouts) is over. So a backend that is being started again costs
 //! waiting and no request.
 //!
+//! When descriptors have run out, idle connections are closed for the new one; see
+//! [`Context::connect_upstream`].
+//!
 //! What is a retry is counted and has a budget: once more after a connection did not come about in time, or
 //! after a backend may have seen the request.
 

@@ -90,6 +90,11 @@ impl Pipes {
         Some(pipe)
     }
 
+    /// Closes the empty pipes that are kept.
+    pub fn drop_spare(&mut self) {
+        self.spare.clear();
+    }
+
     /// Takes a pipe back. One with bytes in it is closed, and they are lost.
     pub fn give(&mut self, pipe: Box<Pipe>) {
         self.lent = self.lent.saturating_sub(1);

@@ -182,6 +182,7 @@ fn a_full_line_and_a_wait_that_is_over_are_503_with_the_reason() {
         assert_eq!((reply.status, reply.reason()), (503, Some("queue-timeout")));
         gated.open();
         assert_eq!(first.reply(false).unwrap().status, 200);
+        host.await_heartbeat("its place is free", |h| h.backends[0].active == 0);
         // The connection of the one that was sent away is as good as before.
         assert_eq!(second.get("/").status, 200);
         let counters = host.next_heartbeat().counters;

@@ -354,3 +354,68 @@ fn a_want_of_descriptors_opens_no_circuit() {
         assert_eq!(host.next_heartbeat().backends[0].passive.circuit_opens, 0);
     });
 }
+
+/// An origin whose answers wait until so many requests are under way.
+fn answering_together(count: usize) -> Origin {
+    let asked = Arc::new(AtomicUsize::new(0));
+    Origin::http(move |_| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        eventually("all have asked", || {
+            (asked.load(Ordering::SeqCst) >= count).then_some(())
+        });
+        plain("a")
+    })
+}
+
+#[test]
+fn idle_connections_give_way_when_descriptors_have_run_out() {
+    const KEPT: usize = 20;
+    in_namespace(|| {
+        let (first, second) = (answering_together(KEPT), Origin::named("b"));
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            open_files: Some(96),
+            ..Options::default()
+        });
+        let mut config = http_config(1, &[first.address, second.address]);
+        config.timeouts.connect_ms = 500;
+        config.backends[1].weight = 0;
+        host.serve(&config);
+        let mut clients: Vec<_> = (0..KEPT).map(|_| Client::connect(host.front())).collect();
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.reply(false).unwrap().text(), "a");
+        }
+        config.generation = config.generation.next();
+        (config.backends[0].weight, config.backends[1].weight) = (0, 1);
+        host.configure(&config);
+        host.await_turns();
+        // As many as descriptors are left for, and more.
+        let crowd: Vec<_> = (0..100)
+            .map(|_| {
+                let mut client = Client::connect(host.front());
+                client.send("G");
+                client
+            })
+            .collect();
+        let descriptors = format!("/proc/{}/fd", host.process.id());
+        eventually("descriptors have run out", || {
+            let open = std::fs::read_dir(&descriptors).unwrap().count();
+            (open >= 96).then_some(())
+        });
+        for client in &mut clients {
+            let reply = client.get("/");
+            assert_eq!(
+                (reply.status, reply.text().as_str()),
+                (200, "b"),
+                "{reply:?}"
+            );
+        }
+        let heartbeat = host.next_heartbeat();
+        assert_eq!(heartbeat.counters.errors, 0);
+        assert!(heartbeat.backends.iter().all(|b| b.errors == 0));
+        drop(crowd);
+    });
+}
