@@ -57,9 +57,14 @@ impl<'h> Evenkeel<'h> {
             from_environment("EVENKEEL_BALANCER"),
             from_environment("EVENKEEL_IMAGE"),
         );
+        // No test waits the five minutes for which a VM that is down is kept.
+        let grace = match more.contains("[failover]") {
+            true => "",
+            false => "[failover]\ngrace_ms = 3000\n",
+        };
         let text = format!(
             "state_directory = '{directory}/state'\nrun_directory = '{directory}/run'\n{more}\n\
-             [compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n"
+             [compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n{grace}"
         );
         let path = host.path("evenkeel.toml");
         std::fs::write(&path, text).expect("the host's directory can be written");

@@ -30,6 +30,13 @@ pub enum Effect {
         /// What was decided about it.
         layout: Box<VmLayout>,
     },
+    /// A VM's ports, closed to all but the checker, or opened again.
+    SetFence {
+        /// The VM.
+        vm: VmId,
+        /// Whether they are to be closed.
+        fenced: bool,
+    },
     /// A configuration, sent to a VM until it runs it.
     PushConfig {
         /// The VM.
@@ -83,6 +90,7 @@ impl Effect {
             }
             Self::EnsureVm { vm, .. } | Self::RemoveVm { vm } => vm_key(*vm),
             Self::PushConfig { vm, .. } => format!("vm/{vm}/config"),
+            Self::SetFence { vm, .. } => format!("vm/{vm}/fence"),
             Self::EnsureProject { project } | Self::RemoveProject { project } => {
                 format!("project/{project}")
             }

@@ -19,6 +19,18 @@ pub struct Layout {
     pub dns: DnsLayout,
     /// What is handed out once only.
     pub ledger: Ledger,
+    /// What is known of the machine.
+    pub host: HostLayout,
+}
+
+/// What is known of the machine as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostLayout {
+    /// The kernel's mark of the machine's last start ([`crate::Observation::boot_id`]). VMs from before it
+    /// are not dead, they were never started since.
+    pub boot_id: String,
+    /// Since when so many VMs are down that the fault must be ours: nothing is replaced meanwhile.
+    pub breaker_open_since: Option<Timestamp>,
 }
 
 /// One instance's VMs and what they are to do.

@@ -35,8 +35,8 @@ pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Times
 pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
 pub use intent::Intent;
 pub use layout::{
-    Aside, DnsLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, SubnetLayout,
-    Verdict, VmLayout, VmShape,
+    Aside, DnsLayout, HostLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout,
+    SubnetLayout, Verdict, VmLayout, VmShape,
 };
 pub use observation::{
     Driver, Failure, HeartbeatSight, LoadSight, NetworkSight, NicSight, Observation, ProbeSight,

@@ -40,6 +40,8 @@ pub struct Observation {
     pub failures: BTreeMap<String, Failure>,
     /// Keys of effects that are under way: what they work on may appear at any moment.
     pub in_flight: BTreeSet<String>,
+    /// The kernel's mark of the machine's last start; empty where it cannot be read.
+    pub boot_id: String,
     /// Why no VM can be made at present, in words, where that is so.
     pub compute_trouble: Option<String>,
 }

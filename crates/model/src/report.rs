@@ -68,6 +68,9 @@ pub struct VmReport {
     pub since: Timestamp,
     /// What the verdict rests on.
     pub evidence: String,
+    /// Why it is set aside and what is waited for, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<String>,
     /// Why it is to go, where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaving: Option<String>,

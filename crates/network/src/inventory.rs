@@ -9,6 +9,13 @@ use crate::netlink::Netlink;
 use crate::network::Shared;
 use crate::{Network, NetworkError};
 
+/// Nothing closes a port yet.
+const OPEN: NicSight = NicSight {
+    front: false,
+    tenant: false,
+    fenced: Some(false),
+};
+
 impl Network {
     /// Everything on this machine that has our prefix: projects with their subnets and what is attached to
     /// these, and all VMs of which a link, a namespace or a rule on the host exists, whole or half-made.
@@ -29,7 +36,7 @@ impl Shared {
         };
         for name in namespace::names()? {
             if let Some(vm) = self.names.parse_vm_namespace(&name) {
-                sight.vm_nics.entry(vm).or_default();
+                sight.vm_nics.entry(vm).or_insert(OPEN);
             } else if let Some(project) = self.names.parse_project_namespace(&name) {
                 let seen = self.look_into_project(&name, &mut sight.vm_nics).await?;
                 sight.projects.insert(project, seen);
@@ -45,7 +52,7 @@ impl Shared {
         let names = links.into_iter().map(|link| link.name).chain(ports);
         // Tenant NICs are made in the project's namespace: one that stands here is nobody's of ours.
         Ok(names
-            .filter_map(|name| Some((self.names.parse_front_link(&name)?, NicSight::default())))
+            .filter_map(|name| Some((self.names.parse_front_link(&name)?, OPEN)))
             .collect())
     }
 
@@ -73,7 +80,7 @@ impl Shared {
             sight.subnets.insert(subnet, foreign.collect());
         }
         for vm in links.iter().filter_map(|link| self.vm_of(&link.name)) {
-            vms.entry(vm).or_default();
+            vms.entry(vm).or_insert(OPEN);
         }
         Ok(sight)
     }

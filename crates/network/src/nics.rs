@@ -101,6 +101,19 @@ impl Network {
         .await
     }
 
+    /// Closes a VM's ports to all but the checker, or opens them again.
+    ///
+    /// # Errors
+    /// `Configuration`: ports cannot be closed yet.
+    pub async fn set_fence(&self, vm: VmId, fenced: bool) -> Result<(), NetworkError> {
+        match fenced {
+            true => Err(NetworkError::Configuration(format!(
+                "the ports of VM {vm} cannot be closed yet"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Removes all that was made for a VM: links, namespace, neighbour and rules. Fine when absent. A process
     /// that still runs loses its network.
     ///

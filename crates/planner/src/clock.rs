@@ -13,12 +13,18 @@ pub(crate) fn bear_a_clock_set_back(inputs: Inputs<'_>, layout: &mut Layout) {
     let now = inputs.now;
     for instance in layout.instances.values_mut() {
         instance.downs.iter_mut().for_each(|at| *at = now.min(*at));
-        let leaving = instance
-            .vms
-            .values_mut()
-            .filter_map(|vm| vm.leaving.as_mut());
-        leaving.for_each(|leaving| leaving.since = now.min(leaving.since));
+        for vm in instance.vms.values_mut() {
+            let leaving = vm.leaving.iter_mut().map(|leaving| &mut leaving.since);
+            let aside = vm.aside.iter_mut();
+            let aside = aside.flat_map(|aside| {
+                std::iter::once(&mut aside.since).chain(aside.open_since.as_mut())
+            });
+            let times = std::iter::once(&mut vm.since).chain(leaving).chain(aside);
+            times.for_each(|at| *at = now.min(*at));
+        }
     }
+    let breaker = layout.host.breaker_open_since.as_mut();
+    breaker.into_iter().for_each(|at| *at = now.min(*at));
     let longest_rest = Timestamp(now.0.saturating_add(inputs.settings.windows.rest_ms));
     let rests = layout.ledger.resting.values_mut();
     rests.for_each(|free_at| *free_at = longest_rest.min(*free_at));

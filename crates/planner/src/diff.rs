@@ -56,25 +56,43 @@ fn ensure_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect
 fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
     for (instance_id, instance) in &layout.instances {
         for (id, vm) in &instance.vms {
-            if vm.leaving.is_some() || vm.verdict == Verdict::Down {
+            if vm.leaving.is_some() {
                 continue;
             }
             let sight = inputs.observed.vms.get(id);
-            if sight.is_none_or(|sight| sight.pid.is_none()) {
+            let runs = sight.is_some_and(|sight| sight.pid.is_some());
+            if runs {
+                set_fence(inputs, *id, vm, effects);
+            }
+            // One that is down is not started again: it has its replacement.
+            if vm.verdict != Verdict::Down && !runs {
                 effects.push(Effect::EnsureVm {
                     project: instance.project,
                     instance: *instance_id,
                     vm: *id,
                     layout: Box::new(vm.clone()),
                 });
-                continue;
             }
             let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
-            if heard.and_then(|heard| heard.generation()) != Some(instance.config.generation) {
+            let is_current =
+                heard.and_then(|heard| heard.generation()) == Some(instance.config.generation);
+            if runs && !is_current {
                 let config = Box::new(instance.config.clone());
                 effects.push(Effect::PushConfig { vm: *id, config });
             }
         }
+    }
+}
+
+/// Closes the ports of a VM that is set aside, and opens those of any other. A VM without a process says
+/// nothing, and has no ports when it was a machine.
+fn set_fence(inputs: Inputs<'_>, id: VmId, vm: &VmLayout, effects: &mut Vec<Effect>) {
+    let nics = inputs.observed.network.vm_nics.get(&id);
+    let fenced = vm.is_fenced();
+    // A NIC that is to serve is first made whole.
+    let is_there = nics.is_some_and(|nics| fenced || nics.is_whole());
+    if is_there && nics.is_some_and(|nics| nics.fenced != Some(fenced)) {
+        effects.push(Effect::SetFence { vm: id, fenced });
     }
 }
 

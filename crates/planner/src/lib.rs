@@ -11,9 +11,11 @@
 //! Nothing here reads a clock, waits, or has an effect. The same arguments give the same answer.
 
 mod addresses;
+mod breaker;
 mod clock;
 mod deaths;
 mod diff;
+mod failover;
 mod networks;
 mod placement;
 mod quorum;
@@ -28,7 +30,7 @@ mod zone;
 mod samples;
 
 pub use diff::diff;
-pub use settings::{Settings, Windows};
+pub use settings::{Breaker, Settings, Windows};
 
 use model::{Intent, Layout, Observation, Report, Timestamp};
 
@@ -55,8 +57,13 @@ pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     let mut next = layout.clone();
     clock::bear_a_clock_set_back(inputs, &mut next);
     traffic::plan_configs(inputs, &mut next);
+    verdict::begin_anew_after_a_restart(inputs, &mut next);
     verdict::judge_vms(inputs, &mut next);
+    failover::send_away_the_unborn(inputs, layout, &mut next);
     removal::forget_what_is_gone(inputs, &mut next);
+    failover::take_back_what_returned(inputs, &mut next);
+    breaker::watch(inputs, &mut next);
+    failover::set_aside_what_is_down(inputs, &mut next);
     networks::plan_subnets(inputs, &mut next);
     placement::plan_vms(inputs, &mut next);
     removal::hold_while_dns_names_it(inputs, &mut next);

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use model::{
-    BootNic, Instance, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, ProjectId, Verdict,
+    Aside, BootNic, Instance, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId, Verdict,
     VmId, VmLayout,
 };
 
 use crate::Inputs;
 use crate::addresses::{self, Addresses};
-use crate::deaths::{remember_deaths, replacement_due};
+use crate::deaths::replacement_due;
+use crate::failover::{leaving, staying};
 use crate::networks::find_subnet;
 
-/// Decides about each instance's VMs: the dead go, the missing are added, the superfluous leave.
+/// Decides about each instance's VMs: the missing are added, the superfluous leave.
 pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
     let addresses = Addresses::new(inputs, layout);
     let Layout {
@@ -28,7 +29,6 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
         addresses,
     };
     for (id, standing) in instances {
-        send_away_the_dead(inputs, standing);
         send_away_the_unmakeable(inputs, standing);
         match inputs.intent.instances.get(id) {
             None => send_away_all(inputs, standing),
@@ -96,15 +96,6 @@ impl Supply<'_> {
     }
 }
 
-fn send_away_the_dead(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
-    let mut found = 0;
-    for vm in staying(standing).filter(|vm| vm.verdict == Verdict::Down) {
-        vm.leaving = Some(leaving(inputs, format!("it is down: {}", vm.evidence)));
-        found += 1;
-    }
-    remember_deaths(inputs, standing, found);
-}
-
 /// VMs that were decided before the operator chose another driver, and never came to be.
 fn send_away_the_unmakeable(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
     let runs = |id: &VmId| {
@@ -124,7 +115,7 @@ fn send_away_the_unmakeable(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 }
 
 fn send_away_all(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
-    for vm in staying(standing) {
+    for (_, vm) in staying(standing) {
         vm.leaving = Some(leaving(inputs, "the instance was deleted".into()));
     }
 }
@@ -135,12 +126,30 @@ fn add_missing(supply: &mut Supply<'_>, asked: &Instance, standing: &mut Instanc
     if replacement_due(standing, wanted).is_some_and(|due| due > now) {
         return;
     }
-    let fit = staying(standing)
-        .filter(|vm| supply.can_stay(asked.project, vm))
-        .count();
+    let crew = standing.vms.values().filter(|vm| vm.is_crew());
+    let fit = crew.filter(|vm| supply.can_stay(asked.project, vm)).count();
     let missing = wanted.saturating_sub(fit);
-    let new = std::iter::from_fn(|| supply.new_vm(asked)).take(missing);
+    let new: Vec<_> = std::iter::from_fn(|| supply.new_vm(asked))
+        .take(missing)
+        .collect();
+    if new.len() < missing {
+        make_room(supply.inputs, standing);
+    }
     standing.vms.extend(new);
+}
+
+/// Where there is no address for a VM that is missing, the oldest of those that are kept though they are
+/// down goes before its time.
+fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
+    // One at a time: the room of one that leaves is not free yet, and may be enough.
+    if standing.vms.values().any(|vm| vm.leaving.is_some()) {
+        return;
+    }
+    let kept = staying(standing).find(|(_, vm)| vm.aside.is_some());
+    if let Some((_, vm)) = kept {
+        let reason = "it is down, and another VM needs its addresses";
+        vm.leaving = Some(leaving(inputs, reason.into()));
+    }
 }
 
 /// Sends away what is more than wanted, never one that serves while its stand-in does not: first those
@@ -150,8 +159,11 @@ fn send_away_superfluous(supply: &Supply<'_>, asked: &Instance, standing: &mut I
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
         .iter()
-        .filter(|(_, vm)| vm.leaving.is_none())
-        .map(|(id, vm)| (supply.can_stay(asked.project, vm), vm.is_serving(), *id))
+        .filter(|(_, vm)| vm.is_crew())
+        .map(|(id, vm)| {
+            let serves = vm.is_serving() && vm.verdict != Verdict::Down;
+            (supply.can_stay(asked.project, vm), serves, *id)
+        })
         .collect();
     let fit_and_serving = crew.iter().filter(|(fit, serves, _)| *fit && *serves);
     if fit_and_serving.count() < wanted {
@@ -164,22 +176,20 @@ fn send_away_superfluous(supply: &Supply<'_>, asked: &Instance, standing: &mut I
             false => "a backend has its tenant address",
         };
         if let Some(vm) = standing.vms.get_mut(&id) {
+            remember_that_it_was_down(vm);
             vm.leaving = Some(leaving(supply.inputs, reason.into()));
         }
     }
 }
 
-/// The VMs that were not sent away.
-fn staying(standing: &mut InstanceLayout) -> impl Iterator<Item = &mut VmLayout> {
-    standing.vms.values_mut().filter(|vm| vm.leaving.is_none())
-}
-
-/// The zone generation is filled in when the zone is planned.
-fn leaving(inputs: Inputs<'_>, reason: String) -> Leaving {
-    Leaving {
-        since: inputs.now,
-        reason,
-        dns_serial: 0,
+/// One that the breaker holds goes on to count as found down when it is sent away for another reason.
+fn remember_that_it_was_down(vm: &mut VmLayout) {
+    if vm.verdict == Verdict::Down && vm.aside.is_none() {
+        vm.aside = Some(Aside {
+            since: vm.since,
+            reason: vm.evidence.clone(),
+            open_since: None,
+        });
     }
 }
 

@@ -80,7 +80,7 @@ fn is_dropped(inputs: Inputs<'_>, leaving: &Leaving) -> bool {
 }
 
 /// Whether nothing of a VM is seen, and nothing that may be making it is under way.
-fn is_gone(inputs: Inputs<'_>, id: VmId) -> bool {
+pub(crate) fn is_gone(inputs: Inputs<'_>, id: VmId) -> bool {
     let observed = inputs.observed;
     !observed.vms.contains_key(&id)
         && !observed.network.vm_nics.contains_key(&id)

@@ -9,7 +9,7 @@ use model::{
 };
 
 use crate::addresses::{self, BackendAddresses};
-use crate::{Inputs, zone};
+use crate::{Inputs, breaker, zone};
 
 /// One account of everything, from the layout that was just decided.
 pub(crate) fn account(inputs: Inputs<'_>, layout: &Layout) -> Report {
@@ -39,7 +39,31 @@ fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
         let why = port_failure(inputs, project, subnet, port)?;
         Some(format!("interface {port} is not attached: {why}"))
     });
-    compute.chain(failing).collect()
+    let breaker = breaker_in_words(inputs, layout);
+    breaker.into_iter().chain(compute).chain(failing).collect()
+}
+
+/// What the breaker holds back, and what to do about it.
+fn breaker_in_words(inputs: Inputs<'_>, layout: &Layout) -> Option<String> {
+    let held = breaker::held(inputs, layout);
+    if held == 0 {
+        return None;
+    }
+    let (most, window_s) = (
+        breaker::most(inputs),
+        inputs.settings.breaker.window_ms / 1_000,
+    );
+    let state = match layout.host.breaker_open_since {
+        Some(_) => format!(
+            "the breaker is open: more than {most} VMs were found down within {window_s} s, which is rather a              fault of this host than of so many VMs; nothing is replaced, and DNS names them all"
+        ),
+        None => format!("at most {most} VMs are replaced within {window_s} s"),
+    };
+    Some(format!(
+        "{held} VMs are down and held where they are: {state}. Look at the host's load, memory and network; \
+         they are taken back as soon as they answer, and replaced a few at a time once no further one has \
+         gone down for {window_s} s"
+    ))
 }
 
 fn deleting_report(

@@ -131,10 +131,10 @@ impl Bench {
         vm
     }
 
-    /// The VMs of an instance that were not sent away.
+    /// The VMs of an instance that were neither sent away nor set aside.
     pub(crate) fn stay(&self, instance: u64) -> Vec<u64> {
         let vms = self.vms(instance).iter();
-        vms.filter(|(_, vm)| vm.leaving.is_none())
+        vms.filter(|(_, vm)| vm.is_crew())
             .map(|(id, _)| id.0)
             .collect()
     }
@@ -164,6 +164,7 @@ pub(crate) fn settings() -> Settings {
             disk_size: 0,
             memory_mib: 96,
         },
+        breaker: crate::Breaker::default(),
         windows: Windows::default(),
     }
 }

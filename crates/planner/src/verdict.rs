@@ -4,23 +4,54 @@
 //!              runs the wanted configuration,
 //!              hot path and probe answer            one sign is missing
 //!   Starting ───────────────────────────▶ Serving ◀────────────────────▶ Suspect
-//!      │                                     │                              │
-//!      │ process ended, no heartbeat, or     │ process gone; or heartbeat and probe both gone;
-//!      ▼ a hot path that never answers       ▼ or a heartbeat that reports no progress
-//!     Down ◀─────────────────────────────────┴──────────────────────────────┘
+//!      │                                  │     ▲                           │
+//!      │ process ended, no heartbeat, or  │     │ runs the newest           │
+//!      │ a hot path that never answers    │     │ configuration, hot path   │
+//!      │                                  │     │ and probe answer          │
+//!      ▼                                  ▼     │                           │
+//!     Down ◀────── process gone; or heartbeat and probe both gone; ─────────┘
+//!                  or a heartbeat that reports no progress
 //! ```
 //!
-//! Down is final here: a VM that is down is replaced and removed. A failing probe alone makes a VM
-//! suspect and never replaces it, since the fault may be the checker's. Nor do heartbeats that are missing
-//! alone, since the fault may be the channel's.
+//! A failing probe alone makes a VM suspect and never replaces it, since the fault may be the checker's. Nor
+//! do heartbeats that are missing alone, since the fault may be the channel's. A VM that was down is not
+//! believed before it runs the newest configuration and answers, itself and the checkers; what is then done
+//! with it is [`crate::failover`]'s.
+//!
+//! How long silence must last depends on how late things are anyway: a host that is starved hears late, and
+//! so do its VMs. The windows grow with the lateness that was seen of late, up to a bound.
 
 use model::{Generation, Heartbeat, HeartbeatSight, Layout, Refusal, Verdict, VmLayout, VmSight};
 
 use crate::quorum::{self, Say};
 use crate::{Inputs, Windows};
 
+/// Windows grow up to so many times what the operator set, however late things are.
+const LONGEST_PATIENCE: u64 = 10;
+/// How much longer to wait for each millisecond of lateness that was seen.
+const PATIENCE_FOR_LATENESS: u64 = 2;
 const UNPROBED: &str = "its heartbeats come; no checker has probed it";
 const ALL_IS_WELL: &str = "its heartbeats come and its hot path answers";
+
+/// Takes every VM for one that was never started, when the machine itself was started anew: the VMs are not
+/// to blame, and each is made again with the addresses that it had.
+pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Layout) {
+    let seen = &inputs.observed.boot_id;
+    let known = &layout.host.boot_id;
+    if seen.is_empty() || seen == known {
+        return;
+    }
+    let is_first = known.is_empty();
+    layout.host.boot_id.clone_from(seen);
+    let instances = layout.instances.values_mut();
+    let vms = instances.flat_map(|instance| instance.vms.values_mut());
+    let staying = vms.filter(|vm| vm.leaving.is_none() && !is_first);
+    for vm in staying {
+        vm.verdict = Verdict::Starting;
+        vm.since = inputs.now;
+        vm.aside = None;
+    }
+}
 
 /// Brings each VM's verdict up to what is seen of it.
 pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
@@ -29,6 +60,7 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
         for (id, vm) in &mut instance.vms {
             let signs = Signs {
                 windows: &inputs.settings.windows,
+                host_lag_ms: inputs.observed.host_lag_ms,
                 sight: inputs.observed.vms.get(id),
                 probe: quorum::ask(&inputs.observed.probes, *id),
                 wanted,
@@ -46,16 +78,27 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
 /// All that speaks for or against a VM.
 struct Signs<'a> {
     windows: &'a Windows,
+    host_lag_ms: u64,
     sight: Option<&'a VmSight>,
     probe: Say<'a>,
     wanted: Generation,
+}
+
+impl Signs<'_> {
+    /// How long a window of `set_ms` is, when what fills it was late by `late_ms` of late.
+    fn patience(&self, set_ms: u64, late_ms: u64) -> u64 {
+        let late_ms = late_ms.saturating_add(self.host_lag_ms);
+        set_ms
+            .saturating_add(late_ms.saturating_mul(PATIENCE_FOR_LATENESS))
+            .min(set_ms.saturating_mul(LONGEST_PATIENCE))
+    }
 }
 
 /// Decides one verdict and says what it rests on. The evidence names no figure that changes from one
 /// round to the next, so that a standing verdict is not written again and again.
 fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     if vm.verdict == Verdict::Down {
-        return (Verdict::Down, vm.evidence.clone());
+        return judge_down(vm, signs);
     }
     let Some(sight) = signs.sight else {
         return match vm.verdict {
@@ -74,9 +117,16 @@ fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     }
     match &sight.heartbeat {
         None => judge_unheard(vm, sight, signs),
-        Some(heard) if heard.age_ms > signs.windows.silence_ms => judge_silent(vm, heard, signs),
-        Some(heard) => judge_heard(vm, sight, &heard.heartbeat, signs),
+        Some(heard) if heard.age_ms > signs.patience(signs.windows.silence_ms, heard.late_ms) => {
+            judge_silent(vm, heard, signs)
+        }
+        Some(heard) => judge_heard(vm, sight, heard, signs),
     }
+}
+
+/// Whether a VM's last heartbeat is too old.
+fn is_silent(heard: &HeartbeatSight, signs: &Signs<'_>) -> bool {
+    heard.age_ms > signs.patience(signs.windows.silence_ms, heard.late_ms)
 }
 
 /// A process from which this observer has heard no heartbeat.
@@ -92,7 +142,7 @@ fn judge_unheard(vm: &VmLayout, sight: &VmSight, signs: &Signs<'_>) -> (Verdict,
             "it runs, and its first heartbeat is awaited".into(),
         ),
         // A controller that begins to watch has not heard it either; only the whole window proves silence.
-        standing if sight.watched_ms <= windows.silence_ms => (
+        standing if sight.watched_ms <= signs.patience(windows.silence_ms, 0) => (
             standing,
             "its heartbeat is awaited by a controller that began just now".into(),
         ),
@@ -128,12 +178,13 @@ fn judge_silence(signs: &Signs<'_>) -> (Verdict, String) {
 fn judge_heard(
     vm: &VmLayout,
     sight: &VmSight,
-    heartbeat: &Heartbeat,
+    heard: &HeartbeatSight,
     signs: &Signs<'_>,
 ) -> (Verdict, String) {
-    if let Some(evidence) = stalled(sight, heartbeat, signs.windows) {
+    if let Some(evidence) = stalled(sight, heard, signs) {
         return (Verdict::Down, evidence);
     }
+    let heartbeat = &heard.heartbeat;
     match vm.verdict {
         Verdict::Starting => judge_new(heartbeat, signs),
         _ => judge_established(heartbeat, signs),
@@ -143,13 +194,17 @@ fn judge_heard(
 /// What the heartbeat says against the hot path, if it does. One that has a configuration and has never
 /// answered is given as long as a VM that boots, counted from when its balancer began or this observer
 /// did, whichever was later: before that nobody may have sent it a configuration.
-fn stalled(sight: &VmSight, heartbeat: &Heartbeat, windows: &Windows) -> Option<String> {
+fn stalled(sight: &VmSight, heard: &HeartbeatSight, signs: &Signs<'_>) -> Option<String> {
+    let (windows, heartbeat) = (signs.windows, &heard.heartbeat);
+    let late_ms = heard.late_ms.saturating_add(heartbeat.lag_ms);
     let since_start_ms = heartbeat.uptime_ms.min(sight.watched_ms);
     match (heartbeat.progress_age_ms, heartbeat.generation) {
-        (Some(age_ms), _) if age_ms > windows.progress_ms => Some(format!(
-            "its hot path made no progress for {} ms",
-            windows.progress_ms
-        )),
+        (Some(age_ms), _) if age_ms > signs.patience(windows.progress_ms, late_ms) => {
+            Some(format!(
+                "its hot path made no progress for {} ms",
+                windows.progress_ms
+            ))
+        }
         (None, Some(_)) if since_start_ms > windows.boot_ms => Some(format!(
             "its hot path never answered within {} s",
             windows.boot_ms / 1_000
@@ -171,6 +226,41 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
         ),
         None if signs.probe == Say::Nothing => (Verdict::Serving, UNPROBED.into()),
         None => (Verdict::Serving, ALL_IS_WELL.into()),
+    }
+}
+
+/// A VM that was down. Nobody waits for one that leaves.
+fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
+    let sight = signs.sight.filter(|sight| sight.pid.is_some());
+    let heard = sight.and_then(|sight| Some((sight, sight.heartbeat.as_ref()?)));
+    let heard = heard.filter(|(sight, heard)| {
+        !is_silent(heard, signs) && stalled(sight, heard, signs).is_none()
+    });
+    match heard.filter(|_| vm.leaving.is_none()) {
+        Some((_, heard)) => judge_returning(&heard.heartbeat, signs),
+        None => (Verdict::Down, vm.evidence.clone()),
+    }
+}
+
+/// A VM that was down and is heard again: held to more than one that never was.
+fn judge_returning(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+    let wanted = signs.wanted;
+    let down = |evidence: String| (Verdict::Down, evidence);
+    if heartbeat.generation != Some(wanted) {
+        return down(format!(
+            "its heartbeats come again; it has yet to take configuration {wanted}"
+        ));
+    }
+    if heartbeat.progress_age_ms.is_none() {
+        return down("its heartbeats come again; its hot path has not answered yet".into());
+    }
+    match signs.probe {
+        Say::Answers => (Verdict::Serving, ALL_IS_WELL.into()),
+        Say::Nothing => (Verdict::Serving, UNPROBED.into()),
+        Say::Doubtful(probe) | Say::Silent(probe) => down(format!(
+            "its heartbeats come again; its front address does not answer the checker: {}",
+            probe.evidence
+        )),
     }
 }
 

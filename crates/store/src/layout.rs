@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use model::{DnsLayout, InstanceLayout, Layout, Ledger, NetworkLayout};
+use model::{DnsLayout, HostLayout, InstanceLayout, Layout, Ledger, NetworkLayout};
 use serde::Serialize;
 
 use crate::{Outcome, Revision, Store, StoreError, Transaction};
@@ -18,6 +18,7 @@ pub const DNS_LAYOUT_KEY: &str = "layout/dns";
 
 const GUARD_KEY: &str = "layout/guard";
 const LEDGER_KEY: &str = "layout/ledger";
+const HOST_KEY: &str = "layout/host";
 const INSTANCE_PREFIX: &str = "layout/instance/";
 const NETWORK_PREFIX: &str = "layout/network/";
 
@@ -51,6 +52,7 @@ pub fn read_layout(store: &Store) -> Result<StoredLayout, StoreError> {
             networks: read_map::<_, NetworkLayout>(store, NETWORK_PREFIX)?,
             dns: read_one::<DnsLayout>(store, DNS_LAYOUT_KEY)?,
             ledger: read_one::<Ledger>(store, LEDGER_KEY)?,
+            host: read_one::<HostLayout>(store, HOST_KEY)?,
         };
         if guard(store)? == before {
             return Ok(StoredLayout {
@@ -96,6 +98,9 @@ pub fn write_layout(
     }
     if next.ledger != known.ledger {
         transaction = transaction.put_json(LEDGER_KEY, &next.ledger)?;
+    }
+    if next.host != known.host {
+        transaction = transaction.put_json(HOST_KEY, &next.host)?;
     }
     Ok(match store.commit(transaction)? {
         Outcome::Applied(revision) => Written::Stands(StoredLayout {

@@ -222,6 +222,7 @@ impl Hands {
                 };
                 self.compute.ensure_vm(&spec).await?;
             }
+            Effect::SetFence { vm, fenced } => network.set_fence(vm, fenced).await?,
             Effect::PushConfig { vm, config } => self.compute.set_config(vm, *config),
             Effect::RemoveVm { vm } => self.compute.remove_vm(vm).await?,
             Effect::RemovePort {
@@ -247,6 +248,7 @@ fn log_beginning(effect: &Effect) {
             return info!(%vm, %instance, "ensure VM");
         }
         Effect::RemoveVm { vm } => return info!(%vm, "remove VM"),
+        Effect::SetFence { vm, fenced } => return info!(%vm, fenced, "set fence"),
         Effect::PushConfig { vm, config } => {
             return debug!(%vm, generation = %config.generation, "push config");
         }

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use compute::{Compute, Readiness};
-use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, VmId};
-use planner::{Inputs, Settings, Windows};
+use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, Verdict, VmId};
+use planner::{Breaker, Inputs, Settings, Windows};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
 use tokio::time::{MissedTickBehavior, interval};
@@ -176,7 +176,8 @@ impl Controller {
                     vm: *vm,
                     layout: Box::new(layout.clone()),
                 };
-                let waits = adopted.contains(vm) && layout.leaving.is_none();
+                let stays = layout.leaving.is_none() && layout.verdict != Verdict::Down;
+                let waits = adopted.contains(vm) && stays;
                 if !waits || effects.begin(ensure()) {
                     adopted.remove(vm);
                 }
@@ -236,6 +237,14 @@ fn log_verdicts(before: &Layout, after: &Layout) {
                 .instances
                 .get(id)
                 .and_then(|instance| instance.vms.get(vm));
+            let was_aside = known.and_then(|known| known.aside.as_ref());
+            match (was_aside, &decided.aside) {
+                (None, Some(aside)) => {
+                    info!(%vm, instance = %id, reason = aside.reason, "VM is set aside");
+                }
+                (Some(_), None) => info!(%vm, instance = %id, "VM is put back"),
+                _ => {}
+            }
             if known.map(|known| known.verdict) != Some(decided.verdict) {
                 info!(%vm, instance = %id, verdict = ?decided.verdict, evidence = decided.evidence, "verdict");
             }
@@ -269,6 +278,7 @@ fn settings(shared: &Shared) -> Settings {
     let [_, _, salt_a, salt_b] = salt.to_be_bytes();
     let windows = Windows {
         silence_ms: config.health.silence_ms,
+        grace_ms: config.failover.grace_ms,
         drain_ms: u64::from(config.dns.ttl)
             .saturating_mul(1_000)
             .saturating_add(5_000),
@@ -280,6 +290,11 @@ fn settings(shared: &Shared) -> Settings {
         driver: config.compute.driver.driver(),
         shape: config.vm,
         windows,
+        breaker: Breaker {
+            at_least: config.failover.breaker_vms,
+            percent: config.failover.breaker_percent,
+            window_ms: config.failover.breaker_window_ms,
+        },
     }
 }
 

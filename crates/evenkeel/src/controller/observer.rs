@@ -27,6 +27,13 @@ pub(super) struct Observer {
     dns_serials: Watch,
     compute_changes: watch::Receiver<u64>,
     name_changes: watch::Receiver<u64>,
+    boot_id: String,
+}
+
+/// The kernel's mark of its last start; empty where it has none to read.
+fn boot_id() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 impl Observer {
@@ -34,6 +41,7 @@ impl Observer {
         let names = NameWatch::new(HostResolver::new(HostFiles::default()));
         Self {
             view: None,
+            boot_id: boot_id(),
             sights: status.watch(SIGHT_PREFIX),
             dns_serials: status.watch(DNS_SERIAL_KEY),
             compute_changes: compute.changes(),
@@ -61,6 +69,7 @@ impl Observer {
                 Readiness::Ready { .. } => None,
                 trouble => Some(trouble.to_string()),
             },
+            boot_id: self.boot_id.clone(),
             ..Observation::default()
         })
     }

@@ -38,6 +38,8 @@ pub struct Config {
     pub vm: VmShape,
     /// When a VM is held to be dead.
     pub health: HealthSection,
+    /// What is done about it.
+    pub failover: FailoverSection,
 }
 
 /// The JSON door.
@@ -94,6 +96,32 @@ pub struct HealthSection {
     pub probe_ms: u64,
 }
 
+/// What is done about VMs that are dead.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FailoverSection {
+    /// Milliseconds for which a VM that was found down is kept, so that it may come back.
+    pub grace_ms: u64,
+    /// So many VMs may be replaced within `breaker_window_ms` in any case.
+    pub breaker_vms: usize,
+    /// And so many of a hundred.
+    pub breaker_percent: usize,
+    /// Milliseconds within which deaths are counted.
+    pub breaker_window_ms: u64,
+}
+
+impl Default for FailoverSection {
+    fn default() -> Self {
+        let breaker = planner::Breaker::default();
+        Self {
+            grace_ms: planner::Windows::default().grace_ms,
+            breaker_vms: breaker.at_least,
+            breaker_percent: breaker.percent,
+            breaker_window_ms: breaker.window_ms,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -107,6 +135,7 @@ impl Default for Config {
             compute: ComputeSection::default(),
             vm: VmShape::default(),
             health: HealthSection::default(),
+            failover: FailoverSection::default(),
         }
     }
 }
@@ -213,6 +242,10 @@ impl Config {
             ("health.heartbeat_ms", self.health.heartbeat_ms),
             ("health.silence_ms", self.health.silence_ms),
             ("health.probe_ms", self.health.probe_ms),
+            (
+                "failover.breaker_window_ms",
+                self.failover.breaker_window_ms,
+            ),
         ];
         for (field, value) in positive {
             ensure!(value > 0, "{field}: must be more than 0");
@@ -220,6 +253,10 @@ impl Config {
         ensure!(
             self.health.silence_ms >= self.health.heartbeat_ms.saturating_mul(3),
             "health.silence_ms: must be at least three times health.heartbeat_ms, or every late heartbeat is an alarm"
+        );
+        ensure!(
+            self.failover.breaker_percent <= 100,
+            "failover.breaker_percent: is a share of a hundred: write 100 to have all VMs replaced at once"
         );
         Ok(())
     }

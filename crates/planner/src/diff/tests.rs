@@ -69,7 +69,8 @@ fn a_half_made_vm_is_made_again_and_one_that_runs_is_told_its_configuration_unti
     let mut bench = Bench::with([instance_of(1, 3)]);
     see_subnet(&mut bench, 1, &[]);
     bench.plan();
-    bench.observed.network.vm_nics.insert(VmId(1), whole());
+    let nics = (1..=3).map(|id| (VmId(id), whole()));
+    bench.observed.network.vm_nics.extend(nics);
     let mut unstarted = silent();
     unstarted.pid = None;
     bench.observed.vms.insert(VmId(1), unstarted);

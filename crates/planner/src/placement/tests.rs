@@ -29,9 +29,15 @@ fn a_dead_vm_is_replaced_at_once_and_its_identity_never_used_again() {
     bench.kill(1);
     bench.plan();
     assert_eq!(bench.stay(1), [2]);
+    assert!(
+        bench.vms(1).contains_key(&VmId(1)),
+        "it has time to come back"
+    );
+    bench.pass(bench.settings.windows.grace_ms);
+    bench.plan();
     assert_eq!(
         leaves(&bench, 1),
-        "it is down: its process ended: killed by signal 9"
+        "it did not come back within 300 s: its process ended: killed by signal 9"
     );
     assert!(is_removed(&bench, 1));
     bench.vanish(1);
@@ -72,6 +78,8 @@ fn a_vm_is_not_forgotten_while_anything_of_it_is_seen_or_under_way() {
     bench.plan();
     assert!(bench.vms(1).contains_key(&VmId(1)));
     bench.observed.in_flight.clear();
+    bench.plan();
+    bench.pass(1);
     bench.plan();
     assert!(!bench.vms(1).contains_key(&VmId(1)));
 }

@@ -22,6 +22,7 @@ pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<V
             state: vm.verdict,
             since: vm.since,
             evidence: vm.evidence.clone(),
+            aside: aside_in_words(inputs, vm),
             leaving: leaving_in_words(inputs, *id, vm),
             driver: vm.driver,
             accelerator: running.map(|sight| sight.accelerator.clone()),
@@ -42,10 +43,10 @@ pub(super) fn vm_waiting(
     standing: &InstanceLayout,
     backends: &BackendAddresses,
 ) -> Vec<Waiting> {
-    let staying = standing.vms.iter().filter(|(_, vm)| vm.leaving.is_none());
+    let crew = standing.vms.iter().filter(|(_, vm)| vm.is_crew());
     let mut found = Vec::new();
     let mut fit = 0;
-    for (id, vm) in staying {
+    for (id, vm) in crew {
         let crowded = is_backend(backends, asked.project, vm.tenant.address);
         fit += usize::from(!crowded);
         let why = match crowded {
@@ -76,6 +77,21 @@ fn leaving_in_words(inputs: Inputs<'_>, id: VmId, vm: &VmLayout) -> Option<Strin
     Some(match failure_of(inputs, id) {
         Some(failure) => format!("{reason}; its removal fails: {failure}"),
         None => reason.clone(),
+    })
+}
+
+fn aside_in_words(inputs: Inputs<'_>, vm: &VmLayout) -> Option<String> {
+    let aside = vm.aside.as_ref().filter(|_| vm.leaving.is_none())?;
+    let grace_s = inputs.settings.windows.grace_ms / 1_000;
+    Some(match aside.open_since {
+        None => format!(
+            "found down: {}; its ports are closed, and it is removed unless it is well within {grace_s} s",
+            aside.reason
+        ),
+        Some(_) => format!(
+            "it was found down ({}) and came back: its ports are open, and it checks its backends",
+            aside.reason
+        ),
     })
 }
 
@@ -121,7 +137,8 @@ fn why_not_serving(
     let wanted = standing.config.generation;
     match vm.verdict {
         Verdict::Starting => Some(why_starting(inputs, id, vm)),
-        Verdict::Suspect | Verdict::Down => Some(vm.evidence.clone()),
+        Verdict::Suspect => Some(vm.evidence.clone()),
+        Verdict::Down => Some(format!("{}; the breaker holds its place", vm.evidence)),
         Verdict::Serving => {
             // What it runs is not known before it is heard, so nothing that waits for it may go on.
             let Some(heard) = heard else {

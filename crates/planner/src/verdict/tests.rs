@@ -90,6 +90,7 @@ fn judge(standing: Verdict, case: &Case) -> (Verdict, String) {
     vm.evidence = "what it was".into();
     let windows = Windows::default();
     let signs = Signs {
+        host_lag_ms: 0,
         windows: &windows,
         sight: case.sight.as_ref(),
         probe: quorum::ask(&case.probes, VmId(1)),
@@ -159,7 +160,7 @@ fn a_new_vm_serves_when_it_runs_the_wanted_configuration_and_answers_itself_and_
                 "its heartbeats come; no checker has probed it",
             ),
             (
-                unheard_for(3_001),
+                unheard_for(751),
                 Starting,
                 "its heartbeats ceased before it served",
             ),
@@ -180,7 +181,7 @@ fn a_new_vm_is_down_when_it_ended_or_was_never_heard_or_fell_silent_or_never_ans
             (ended, Down, "its process ended: exit code 1"),
             (unheard(60_001), Down, "no heartbeat within 60 s"),
             (
-                unheard_for(3_001).probe(Some(unanswered(3))),
+                unheard_for(751).probe(Some(unanswered(3))),
                 Down,
                 "its heartbeats ceased before it served, and its front address does not answer: timed out",
             ),
@@ -225,13 +226,13 @@ fn a_vm_that_served_is_only_suspect_while_a_single_sign_is_missing() {
                     Serving,
                     "its heartbeats come; no checker has probed it",
                 ),
-                (unheard_for(3_001), Suspect, "no heartbeat for 3000 ms"),
-                (unheard_for(600_000), Suspect, "no heartbeat for 3000 ms"),
-                (unheard(600_000), Suspect, "no heartbeat for 3000 ms"),
+                (unheard_for(751), Suspect, "no heartbeat for 750 ms"),
+                (unheard_for(600_000), Suspect, "no heartbeat for 750 ms"),
+                (unheard(600_000), Suspect, "no heartbeat for 750 ms"),
                 (
                     unheard_for(600_000).probe(None),
                     Suspect,
-                    "no heartbeat for 3000 ms",
+                    "no heartbeat for 750 ms",
                 ),
                 (
                     never_answered(100, 600_000),
@@ -251,21 +252,17 @@ fn a_vm_that_served_is_only_suspect_while_a_single_sign_is_missing() {
 #[test]
 fn a_vm_that_served_is_down_when_its_process_or_both_signs_or_its_progress_are_gone() {
     use Verdict::{Down, Serving, Suspect};
-    let no_answer = "no heartbeat for 3000 ms, and its front address does not answer: timed out";
+    let no_answer = "no heartbeat for 750 ms, and its front address does not answer: timed out";
     for standing in [Serving, Suspect] {
-        let stuck = well().heartbeat(|heard| heard.heartbeat.progress_age_ms = Some(5_001));
+        let stuck = well().heartbeat(|heard| heard.heartbeat.progress_age_ms = Some(1_001));
         hold(
             standing,
             vec![
                 (unseen(), Down, "nothing of it is left on the host"),
                 (well().sight(|s| s.pid = None), Down, "its process is gone"),
-                (
-                    unheard_for(3_001).probe(Some(unanswered(3))),
-                    Down,
-                    no_answer,
-                ),
-                (unheard(3_001).probe(Some(unanswered(3))), Down, no_answer),
-                (stuck, Down, "its hot path made no progress for 5000 ms"),
+                (unheard_for(751).probe(Some(unanswered(3))), Down, no_answer),
+                (unheard(751).probe(Some(unanswered(3))), Down, no_answer),
+                (stuck, Down, "its hot path made no progress for 1000 ms"),
                 (
                     never_answered(60_001, 60_001),
                     Down,
@@ -279,21 +276,80 @@ fn a_vm_that_served_is_down_when_its_process_or_both_signs_or_its_progress_are_g
 #[test]
 fn a_controller_that_began_just_now_leaves_verdicts_as_they_stand() {
     for standing in [Verdict::Serving, Verdict::Suspect] {
-        let case = unheard(3_000).probe(Some(unanswered(1_000)));
+        let case = unheard(750).probe(Some(unanswered(1_000)));
         let evidence = "its heartbeat is awaited by a controller that began just now";
         hold(standing, vec![(case, standing, evidence)]);
     }
 }
 
 #[test]
-fn down_is_final_and_keeps_its_evidence() {
+fn a_vm_that_was_down_is_believed_when_it_runs_the_newest_configuration_and_answers() {
+    use Verdict::{Down, Serving};
+    let wait = "its heartbeats come again; it has yet to take configuration 1";
+    let no_answer =
+        "its heartbeats come again; its front address does not answer the checker: timed out";
     hold(
-        Verdict::Down,
+        Down,
         vec![
-            (well(), Verdict::Down, "what it was"),
-            (unseen(), Verdict::Down, "what it was"),
+            (unseen(), Down, "what it was"),
+            (well().sight(|s| s.pid = None), Down, "what it was"),
+            (unheard(1), Down, "what it was"),
+            (unheard_for(751), Down, "what it was"),
+            (
+                well().heartbeat(|heard| heard.heartbeat.generation = Some(Generation(0))),
+                Down,
+                wait,
+            ),
+            (
+                well().heartbeat(|heard| heard.heartbeat.progress_age_ms = None),
+                Down,
+                "its heartbeats come again; its hot path has not answered yet",
+            ),
+            (well().probe(Some(unanswered(1))), Down, no_answer),
+            (well(), Serving, ALL_IS_WELL),
+            (well().probe(None), Serving, UNPROBED),
         ],
     );
+}
+
+#[test]
+fn a_vm_that_leaves_and_is_down_stays_down() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.kill(1);
+    bench.plan();
+    bench.intent.instances.clear();
+    bench.plan();
+    bench.observed.vms.insert(VmId(1), healthy(Generation(1)));
+    bench.plan();
+    assert_eq!(bench.vm(1).verdict, Verdict::Down);
+}
+
+#[test]
+fn silence_must_last_longer_where_things_are_late_anyway() {
+    let silent_at = |late_ms, host_lag_ms| {
+        let mut bench = Bench::serving([instance(1)]);
+        bench.probes().insert(VmId(1), unanswered(3));
+        bench.observed.host_lag_ms = host_lag_ms;
+        let lasts = |age_ms: &u64| {
+            let mut bench = Bench {
+                settings: bench.settings.clone(),
+                intent: bench.intent.clone(),
+                layout: bench.layout.clone(),
+                observed: bench.observed.clone(),
+                now: bench.now,
+            };
+            let heard = bench.sight(1).heartbeat.as_mut().expect("it was heard");
+            (heard.age_ms, heard.late_ms) = (*age_ms, late_ms);
+            bench.plan();
+            bench.vm(1).verdict != Verdict::Down
+        };
+        (0..20_000).step_by(50).take_while(lasts).last()
+    };
+    assert_eq!(silent_at(0, 0), Some(750));
+    assert_eq!(silent_at(200, 0), Some(1_150));
+    assert_eq!(silent_at(0, 200), Some(1_150));
+    assert_eq!(silent_at(1_000, 500), Some(3_750));
+    assert_eq!(silent_at(100_000, 0), Some(7_500), "there is a bound");
 }
 
 #[test]

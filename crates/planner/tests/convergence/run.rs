@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Condition, Driver, Effect, Layout, Observation, Report, Timestamp, VmShape};
-use planner::{Inputs, Settings, Windows};
+use model::{Condition, Driver, Effect, Layout, Observation, Report, Timestamp, VmLayout, VmShape};
+use planner::{Breaker, Inputs, Settings, Windows};
 
 use crate::invariants;
 use crate::users::{Event, Users, pick};
@@ -33,8 +33,10 @@ fn settings() -> Settings {
             disk_size: 0,
             memory_mib: 96,
         },
+        breaker: Breaker::default(),
         windows: Windows {
             boot_ms: 10_000,
+            grace_ms: 8_000,
             drain_ms: 2_000,
             rest_ms: 10_000,
             ..Windows::default()
@@ -161,7 +163,7 @@ impl Run {
             && reports
                 .values()
                 .all(|report| report.condition == Condition::Serving)
-            && vms.all(|vm| vm.leaving.is_none())
+            && vms.all(VmLayout::is_crew)
             && self.layout.ledger.resting.is_empty()
             && self.layout.dns == self.world.zone
             && self.world.observe().in_flight.is_empty()

@@ -19,11 +19,13 @@ pub const TICK_MS: u64 = 250;
 /// Ticks from a process's start to its first heartbeat.
 const BOOT_TICKS: u64 = 3;
 
-const WHOLE: NicSight = NicSight {
-    front: true,
-    tenant: true,
-    fenced: Some(false),
-};
+fn nics(machine: &Machine) -> NicSight {
+    NicSight {
+        front: true,
+        tenant: true,
+        fenced: Some(machine.fenced),
+    }
+}
 
 /// A seeded generator (splitmix64).
 pub struct Dice(pub u64);
@@ -69,6 +71,7 @@ pub struct Machine {
     pub frozen: bool,
     pub probe_blocked: bool,
     pub channel_cut: bool,
+    pub fenced: bool,
     pub config: Option<BalancerConfig>,
     /// Whether it was silent for the whole window, and its probe failed then.
     lost: bool,
@@ -122,7 +125,7 @@ impl World {
             .into(),
             network: NetworkSight {
                 projects: projects.collect(),
-                vm_nics: self.vms.keys().map(|id| (*id, WHOLE)).collect(),
+                vm_nics: self.vms.iter().map(|(id, vm)| (*id, nics(vm))).collect(),
             },
             dns_serial: (self.zone.serial > 0).then_some(self.zone.serial),
             failures: self.failures.clone(),
@@ -231,6 +234,11 @@ impl World {
                     self.start(*vm);
                 }
                 return half_done;
+            }
+            Effect::SetFence { vm, fenced } => {
+                if let Some(machine) = self.vms.get_mut(vm) {
+                    machine.fenced = *fenced;
+                }
             }
             Effect::PushConfig { vm, config } => self.configure(*vm, config),
             Effect::RemoveVm { vm } => {

@@ -82,6 +82,7 @@ fn vm(id: u64, state: Verdict, seconds_ago: u64) -> VmReport {
         state,
         since: at(seconds_ago),
         evidence: "heartbeat 120 ms ago, answers the checker".into(),
+        aside: None,
         leaving: None,
         driver: Driver::Qemu,
         accelerator: Some("tcg".into()),

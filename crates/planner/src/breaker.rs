@@ -1,0 +1,83 @@
+//! The breaker: when more than a set share of all VMs is found down within a window, the fault is ours.
+//!
+//! ```text
+//!            more than 3 VMs, and more than 30 % of all, were found down within 30 s
+//!   closed ───────────────────────────────────────────────────────────────────────▶ open
+//!      ▲                                                                              │
+//!      └── they answer again; or 30 s passed in which no further one was found down ──┘
+//! ```
+//!
+//! While it is open no VM is set aside, so none is fenced, none leaves DNS for being down, and none is
+//! replaced. What is down when it closes is replaced at a bounded speed: within any window no more are set
+//! aside than it takes to open the breaker. So a VM's death costs it nothing, and a fault of the network, of
+//! the host or of ours cannot take the service down by healing it.
+
+use model::{Layout, Verdict, VmLayout};
+
+use crate::Inputs;
+use crate::placement::wanted_vms;
+
+/// Opens or closes the breaker by what stands in the layout.
+pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
+    let open = found_down(inputs, layout) > most(inputs);
+    let since = &mut layout.host.breaker_open_since;
+    *since = open.then(|| since.unwrap_or(inputs.now));
+}
+
+/// How many VMs may still be set aside now.
+pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Layout) -> usize {
+    match layout.host.breaker_open_since {
+        Some(_) => 0,
+        None => most(inputs).saturating_sub(found_down(inputs, layout) - waiting(inputs, layout)),
+    }
+}
+
+/// How many VMs may be set aside within one window.
+pub(crate) fn most(inputs: Inputs<'_>) -> usize {
+    let breaker = &inputs.settings.breaker;
+    let all: usize = inputs.intent.instances.values().map(wanted_vms).sum();
+    breaker
+        .at_least
+        .max(all.saturating_mul(breaker.percent) / 100)
+}
+
+/// VMs that were found down within the window, set aside by now or not.
+pub(crate) fn found_down(inputs: Inputs<'_>, layout: &Layout) -> usize {
+    let vms = vms(inputs, layout);
+    vms.filter(|vm| found_down_at(vm).is_some_and(|at| is_recent(inputs, at)))
+        .count()
+}
+
+/// VMs that are down and have not been set aside.
+pub(crate) fn held(inputs: Inputs<'_>, layout: &Layout) -> usize {
+    vms(inputs, layout).filter(|vm| is_held(vm)).count()
+}
+
+/// Whether a VM is down and stands where it was.
+pub(crate) fn is_held(vm: &VmLayout) -> bool {
+    vm.is_crew() && vm.verdict == Verdict::Down
+}
+
+/// Those that were found down within the window and wait to be set aside.
+fn waiting(inputs: Inputs<'_>, layout: &Layout) -> usize {
+    let vms = vms(inputs, layout).filter(|vm| is_held(vm));
+    vms.filter(|vm| is_recent(inputs, vm.since)).count()
+}
+
+/// The VMs of the instances that are asked for: what a user deleted says nothing about a fault.
+fn vms<'a>(inputs: Inputs<'a>, layout: &'a Layout) -> impl Iterator<Item = &'a VmLayout> {
+    let asked = inputs.intent.instances.keys();
+    let instances = asked.filter_map(|id| layout.instances.get(id));
+    instances.flat_map(|instance| instance.vms.values())
+}
+
+fn found_down_at(vm: &VmLayout) -> Option<model::Timestamp> {
+    match &vm.aside {
+        Some(aside) => Some(aside.since),
+        None => is_held(vm).then_some(vm.since),
+    }
+}
+
+fn is_recent(inputs: Inputs<'_>, at: model::Timestamp) -> bool {
+    inputs.now.since_ms(at) < inputs.settings.breaker.window_ms
+}

@@ -1,0 +1,174 @@
+//! What becomes of a VM that is down.
+//!
+//! ```text
+//!   serving ──▶ down ──▶ set aside: fenced, out of DNS, replaced ──▶ the grace period is over ──▶ removed
+//!      ▲          │            │                     ▲
+//!      │       held by the     │ well for a moment,  │ down again
+//!      │       breaker         ▼ runs the newest     │
+//!      └──────────────────── fence lifted ───────────┘
+//!         its backends are
+//!         checked; the youngest
+//!         VM too many leaves
+//! ```
+//!
+//! A VM that dies before it has ever served is removed at once: there is nothing to come back to.
+
+use model::{
+    Aside, BackendHealth, Instance, InstanceLayout, Layout, Leaving, Timestamp, Verdict, VmId,
+    VmLayout,
+};
+
+use crate::deaths::remember_deaths;
+use crate::removal::is_gone;
+use crate::{Inputs, breaker};
+
+/// VMs of one instance that are kept though they are down. Of more, the oldest go before their time.
+const MOST_ASIDE: usize = 4;
+/// What a VM that came back may take beyond the time that its health checks need.
+const CHECKS_MARGIN_MS: u64 = 5_000;
+
+/// Sends away VMs that died before they ever served, as `before` knows them.
+pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout) {
+    for (id, standing) in &mut layout.instances {
+        let known = before.instances.get(id);
+        let mut found = 0;
+        for (vm_id, vm) in staying(standing).filter(|(_, vm)| breaker::is_held(vm)) {
+            let served = known
+                .and_then(|known| known.vms.get(&vm_id))
+                .is_some_and(|known| known.verdict != Verdict::Starting);
+            if !served {
+                vm.leaving = Some(leaving(inputs, format!("it is down: {}", vm.evidence)));
+                found += 1;
+            }
+        }
+        remember_deaths(inputs, standing, found);
+    }
+}
+
+/// Lifts the fence of VMs that are well again, and puts them back when they have something to serve with.
+/// Comes before the breaker, which counts those that are down.
+pub(crate) fn take_back_what_returned(inputs: Inputs<'_>, layout: &mut Layout) {
+    for (id, standing) in &mut layout.instances {
+        if let Some(asked) = inputs.intent.instances.get(id) {
+            take_back(inputs, asked, standing);
+        }
+    }
+}
+
+/// Sets aside what is down, as far as the breaker allows, and gives up what did not come back.
+pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
+    let mut allowance = breaker::allowance(inputs, layout);
+    for (id, standing) in &mut layout.instances {
+        // What a user deleted goes anyway.
+        if inputs.intent.instances.contains_key(id) {
+            set_aside(inputs, standing, &mut allowance);
+            give_up(inputs, standing);
+        }
+    }
+}
+
+fn set_aside(inputs: Inputs<'_>, standing: &mut InstanceLayout, allowance: &mut usize) {
+    let mut found = 0;
+    let down = staying(standing).filter(|(_, vm)| breaker::is_held(vm));
+    for (_, vm) in down.take(*allowance) {
+        vm.aside = Some(Aside {
+            since: inputs.now,
+            reason: vm.evidence.clone(),
+            open_since: None,
+        });
+        found += 1;
+    }
+    *allowance -= found;
+    remember_deaths(inputs, standing, found);
+}
+
+fn take_back(inputs: Inputs<'_>, asked: &Instance, standing: &mut InstanceLayout) {
+    for (id, vm) in staying(standing) {
+        let Some(aside) = &mut vm.aside else {
+            continue;
+        };
+        if vm.verdict == Verdict::Down {
+            aside.open_since = None;
+            continue;
+        }
+        let is_steady = inputs.now.since_ms(vm.since) >= inputs.settings.windows.steady_ms;
+        if aside.open_since.is_none() && is_steady {
+            aside.open_since = Some(inputs.now);
+        }
+        let open_since = aside.open_since;
+        if open_since.is_some_and(|since| can_serve_again(inputs, asked, id, since)) {
+            vm.aside = None;
+            vm.since = inputs.now;
+        }
+    }
+}
+
+/// Whether the host has opened the VM's ports, and its balancer had the time to check its backends again,
+/// which were out of its reach.
+fn can_serve_again(inputs: Inputs<'_>, asked: &Instance, id: VmId, since: Timestamp) -> bool {
+    let observed = inputs.observed;
+    let nics = observed.network.vm_nics.get(&id);
+    if nics.is_none_or(|nics| nics.fenced != Some(false)) {
+        return false;
+    }
+    let heard = observed.vms.get(&id).and_then(|s| s.heartbeat.as_ref());
+    let backends = heard.map_or(&[][..], |heard| &heard.heartbeat.backends);
+    let is_up = |health| health == BackendHealth::Up;
+    let check = &asked.health_check.criteria;
+    let checks_ms = check
+        .interval_ms
+        .saturating_add(check.timeout_ms)
+        .saturating_mul(u64::from(check.health_threshold))
+        .saturating_add(CHECKS_MARGIN_MS);
+    backends.is_empty()
+        || backends.iter().any(|backend| is_up(backend.health))
+        || inputs.now.since_ms(since) >= checks_ms
+}
+
+/// Sends away what has been down for the whole grace period, and what is more than is kept.
+fn give_up(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
+    let grace_ms = inputs.settings.windows.grace_ms;
+    let kept = staying(standing).filter(|(_, vm)| vm.aside.is_some());
+    let mut surplus = kept.count().saturating_sub(MOST_ASIDE);
+    for (id, vm) in staying(standing) {
+        let Some(aside) = &vm.aside else {
+            continue;
+        };
+        let reason = &aside.reason;
+        let is_gone = is_gone(inputs, id);
+        let is_over = inputs.now.since_ms(aside.since) >= grace_ms && aside.open_since.is_none();
+        let words = match (is_gone, is_over) {
+            (true, _) => format!("it is down, and nothing of it is left: {reason}"),
+            (false, true) => format!(
+                "it did not come back within {} s: {reason}",
+                grace_ms / 1_000
+            ),
+            (false, false) if surplus > 0 => {
+                format!("it is down, and so are many after it: {reason}")
+            }
+            (false, false) => continue,
+        };
+        vm.leaving = Some(leaving(inputs, words));
+        surplus = surplus.saturating_sub(1);
+    }
+}
+
+/// The VMs that were not sent away.
+pub(crate) fn staying(
+    standing: &mut InstanceLayout,
+) -> impl Iterator<Item = (VmId, &mut VmLayout)> {
+    let vms = standing.vms.iter_mut().map(|(id, vm)| (*id, vm));
+    vms.filter(|(_, vm)| vm.leaving.is_none())
+}
+
+/// The zone generation is filled in when the zone is planned.
+pub(crate) fn leaving(inputs: Inputs<'_>, reason: String) -> Leaving {
+    Leaving {
+        since: inputs.now,
+        reason,
+        dns_serial: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

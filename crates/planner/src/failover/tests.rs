@@ -1,0 +1,215 @@
+use super::*;
+use crate::samples::{Bench, healthy, instance, instance_of, silent, whole};
+use model::{Effect, Generation, NicSight};
+
+fn aside(bench: &Bench, vm: u64) -> &Aside {
+    bench.vm(vm).aside.as_ref().expect("it is set aside")
+}
+
+fn fence(bench: &mut Bench, vm: u64, fenced: bool) {
+    let nics = NicSight {
+        fenced: Some(fenced),
+        ..whole()
+    };
+    bench.observed.network.vm_nics.insert(VmId(vm), nics);
+}
+
+fn fences(bench: &Bench) -> Vec<(u64, bool)> {
+    let effects = bench.diff().into_iter();
+    let fences = effects.filter_map(|effect| match effect {
+        Effect::SetFence { vm, fenced } => Some((vm.0, fenced)),
+        _ => None,
+    });
+    fences.collect()
+}
+
+/// Its process stops: nothing is heard, and no probe is answered.
+fn freeze(bench: &mut Bench, vm: u64) {
+    let heard = bench.sight(vm).heartbeat.as_mut().expect("it was heard");
+    heard.age_ms = 10_000;
+    bench
+        .probes()
+        .insert(VmId(vm), crate::samples::unanswered(3));
+}
+
+/// It goes on where it was stopped, with a configuration.
+fn thaw(bench: &mut Bench, vm: u64, generation: u64) {
+    bench
+        .observed
+        .vms
+        .insert(VmId(vm), healthy(Generation(generation)));
+    bench.probes().insert(VmId(vm), crate::samples::answered());
+}
+
+/// One VM of two is frozen, fenced and replaced, and its replacement serves.
+fn replaced() -> Bench {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    freeze(&mut bench, 1);
+    bench.plan();
+    fence(&mut bench, 1, true);
+    bench.observed.vms.insert(VmId(3), healthy(Generation(1)));
+    bench.observed.network.vm_nics.insert(VmId(3), whole());
+    bench.probes().insert(VmId(3), crate::samples::answered());
+    bench.plan();
+    bench.publish();
+    bench
+}
+
+#[test]
+fn a_vm_that_is_down_is_fenced_replaced_and_out_of_dns_at_once() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    let address = bench.vm(1).front.address;
+    freeze(&mut bench, 1);
+    bench.plan();
+    assert!(bench.vm(1).is_fenced());
+    assert_eq!(fences(&bench), [(1, true)]);
+    assert_eq!(bench.stay(1), [2, 3]);
+    assert!(!bench.record("i1.p1").contains(&address));
+}
+
+#[test]
+fn a_vm_that_is_down_for_the_whole_grace_period_is_removed() {
+    let mut bench = replaced();
+    bench.pass(bench.settings.windows.grace_ms - 1);
+    bench.plan();
+    assert!(bench.vm(1).leaving.is_none());
+    bench.pass(1);
+    bench.plan();
+    assert!(bench.vm(1).leaving.is_some() && bench.vm(1).is_fenced());
+    assert!(bench.diff().contains(&Effect::RemoveVm { vm: VmId(1) }));
+}
+
+#[test]
+fn a_vm_that_comes_back_is_told_the_newest_configuration_before_its_fence_is_lifted() {
+    let mut bench = replaced();
+    bench.asked(1).backends.clear();
+    bench.plan();
+    thaw(&mut bench, 1, 1);
+    bench.pass(60_000);
+    bench.plan();
+    assert!(bench.vm(1).is_fenced(), "it runs an old configuration");
+    let is_told = |effect: &Effect| matches!(effect, Effect::PushConfig { vm, .. } if vm.0 == 1);
+    assert!(bench.diff().iter().any(is_told));
+    thaw(&mut bench, 1, 2);
+    bench.plan();
+    assert!(bench.vm(1).is_fenced(), "it has just come back");
+    bench.pass(bench.settings.windows.steady_ms);
+    bench.plan();
+    assert_eq!(fences(&bench), [(1, false)]);
+    assert_eq!(bench.stay(1), [2, 3], "its ports are closed still");
+}
+
+#[test]
+fn a_vm_that_came_back_is_put_back_and_the_youngest_drains() {
+    let mut bench = replaced();
+    thaw(&mut bench, 1, 1);
+    bench.plan();
+    bench.pass(bench.settings.windows.steady_ms);
+    fence(&mut bench, 1, false);
+    bench.plan();
+    let report = bench.plan();
+    assert_eq!(bench.stay(1), [1, 2], "{report:#?}");
+    assert!(bench.vm(3).leaving.is_some() && !bench.vm(3).is_fenced());
+    let address = bench.vm(1).front.address;
+    assert!(bench.record("i1.p1").contains(&address));
+}
+
+#[test]
+fn a_vm_that_goes_down_again_is_fenced_again_and_its_grace_period_goes_on() {
+    let mut bench = replaced();
+    let since = aside(&bench, 1).since;
+    thaw(&mut bench, 1, 1);
+    bench.plan();
+    bench.pass(bench.settings.windows.steady_ms);
+    bench.plan();
+    assert!(!bench.vm(1).is_fenced());
+    freeze(&mut bench, 1);
+    bench.plan();
+    assert!(bench.vm(1).is_fenced());
+    assert_eq!(aside(&bench, 1).since, since);
+}
+
+#[test]
+fn a_vm_that_never_served_is_not_kept() {
+    let mut bench = Bench::with([instance(1)]);
+    bench.plan();
+    bench.observed.vms.insert(VmId(1), silent());
+    bench.kill(1);
+    bench.plan();
+    assert!(bench.vm(1).leaving.is_some() && bench.vm(1).aside.is_none());
+}
+
+#[test]
+fn no_more_than_a_few_that_are_down_are_kept() {
+    let mut bench = Bench::serving([instance_of(1, 20)]);
+    for vm in 1..=5 {
+        freeze(&mut bench, vm);
+    }
+    bench.plan();
+    let kept = |bench: &Bench| {
+        let vms = bench.vms(1).values();
+        vms.filter(|vm| vm.aside.is_some() && vm.leaving.is_none())
+            .count()
+    };
+    assert_eq!(kept(&bench), MOST_ASIDE);
+}
+
+#[test]
+fn the_breaker_holds_everything_where_it_is_when_too_many_are_down_at_once() {
+    let mut bench = Bench::serving([instance_of(1, 6)]);
+    let named = bench.record("i1.p1");
+    for vm in 1..=4 {
+        freeze(&mut bench, vm);
+    }
+    let report = bench.plan();
+    assert_eq!(bench.stay(1), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.record("i1.p1"), named);
+    assert_eq!(fences(&bench), []);
+    let trouble = report.troubles.first().expect("it is said");
+    assert!(trouble.contains("the breaker is open"), "{trouble}");
+}
+
+#[test]
+fn the_breaker_closes_when_they_answer_again() {
+    let mut bench = Bench::serving([instance_of(1, 6)]);
+    (1..=4).for_each(|vm| freeze(&mut bench, vm));
+    bench.plan();
+    (1..=4).for_each(|vm| thaw(&mut bench, vm, 1));
+    let report = bench.plan();
+    assert_eq!(report.troubles, [""; 0]);
+    assert_eq!(bench.layout.host.breaker_open_since, None);
+    assert_eq!(bench.stay(1).len(), 6);
+}
+
+#[test]
+fn what_is_down_when_the_breaker_closes_is_replaced_at_a_bounded_speed() {
+    let mut bench = Bench::serving([instance_of(1, 10)]);
+    (1..=10).for_each(|vm| freeze(&mut bench, vm));
+    let mut replaced = Vec::new();
+    for _ in 0..5 {
+        bench.plan();
+        let held = bench.vms(1).values().filter(|vm| breaker::is_held(vm));
+        replaced.push(10 - held.count());
+        bench.pass(bench.settings.breaker.window_ms);
+    }
+    assert_eq!(replaced, [0, 3, 6, 9, 10]);
+}
+
+#[test]
+fn after_the_machine_was_started_anew_every_vm_is_made_again_as_it_was() {
+    let mut bench = Bench::serving([instance_of(1, 6)]);
+    bench.observed.boot_id = "one".into();
+    bench.plan();
+    assert_eq!(bench.stay(1).len(), 6, "the first mark says nothing");
+    bench.observed.boot_id = "two".into();
+    bench.observed.vms.clear();
+    bench.observed.probes.clear();
+    bench.observed.network.vm_nics.clear();
+    let named = bench.record("i1.p1");
+    bench.plan();
+    assert_eq!(bench.stay(1), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.record("i1.p1"), named);
+    let made = bench.diff().into_iter();
+    let made = made.filter(|effect| matches!(effect, Effect::EnsureVm { .. }));
+    assert_eq!(made.count(), 6);
+}
