@@ -17,6 +17,9 @@ use crate::http::reply::Reason;
 /// is worth a pipe not much is copied. After such a one it is only [`HEAD_READ_BYTES`].
 const FIRST_READ_BYTES: usize = 80 << 10;
 
+/// Bodies of up to so many bytes are copied behind their head.
+const JOINED_BYTES: usize = 4 << 10;
+
 impl HttpSession {
     /// Moves what can be moved, once each way.
     pub(super) fn relay(
@@ -167,7 +170,8 @@ impl HttpSession {
         let final_has_come = flight.exchange.answer_is_final();
         let closes = flight.exchange.closing() == Closing::Closes;
         let last = whole && closes && !peer.wire.readable && self.held.is_empty();
-        let parts = [&scratch.out[..], input.get(body).unwrap_or_default()];
+        let body = input.get(body).unwrap_or_default();
+        let parts = join_small(&mut scratch.out, body);
         if self.send_or_hold(parts, last, peer, context).is_err() {
             return Step::Close;
         }
@@ -271,6 +275,16 @@ impl HttpSession {
     }
 }
 
+/// A small body goes out behind its head as one piece: to copy it costs less than to have the kernel collect
+/// two.
+fn join_small<'a>(head: &'a mut Vec<u8>, body: &'a [u8]) -> [&'a [u8]; 2] {
+    if head.is_empty() || body.len() > JOINED_BYTES {
+        return [head, body];
+    }
+    head.extend_from_slice(body);
+    [head, b""]
+}
+
 /// Puts the beginning of an answer's head back into the scratch buffer; returns how many bytes.
 fn load_answer(flight: &mut Flight, context: &mut Context, scratch: &mut Scratch) -> usize {
     let held = std::mem::take(&mut flight.answer);
@@ -289,5 +303,23 @@ fn note_kind(flight: &Flight, context: &mut Context) {
         .and_then(|key| context.upstreams.get_mut(key));
     if let Some(upstream) = upstream {
         upstream.gives_long_answers = flight.exchange.answer_is_long(flight.bulk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_is_sent_with_its_head_and_a_large_one_is_not_copied() {
+        let large = vec![b'x'; JOINED_BYTES + 1];
+        for (head, body, pieces) in [
+            (&b"head"[..], &b"body"[..], [&b"headbody"[..], b""]),
+            (b"head", b"", [b"head", b""]),
+            (b"", b"body", [b"", b"body"]),
+            (b"head", &large, [b"head", &large]),
+        ] {
+            assert_eq!(join_small(&mut head.to_vec(), body), pieces);
+        }
     }
 }
