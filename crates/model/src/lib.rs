@@ -17,6 +17,7 @@ pub mod numbers;
 mod observation;
 mod policy;
 mod project;
+mod recent;
 mod report;
 
 pub use addresses::{Mac, MacError};
@@ -47,4 +48,5 @@ pub use policy::{
     ProxyProtocol, ProxyVersion, Queue, Retry, contains,
 };
 pub use project::{Attachment, Project};
+pub use recent::RecentMaximum;
 pub use report::{BackendReport, Condition, InstanceReport, Report, VmReport, Waiting};

@@ -13,6 +13,7 @@ use rustix::time::Timespec;
 use super::channel::Channel;
 use super::deploy::{Deployment, Offer};
 use super::journal::{Journal, Level};
+use super::lag::Lag;
 use super::latencies::Latencies;
 use super::progress::Progress;
 use super::randomness::token;
@@ -51,6 +52,7 @@ pub(super) struct Agent {
     pub(super) boot: Option<Boot>,
     pub(super) progress: Progress,
     latencies: Latencies,
+    lag: Lag,
     pub(super) workers: Vec<JoinHandle<()>>,
     sequence: u64,
     /// The state of configuration and backends that the last heartbeat told.
@@ -117,6 +119,7 @@ impl Agent {
             boot: None,
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
             latencies: Latencies::new(now),
+            lag: Lag::default(),
             workers: start_forwarding(&shared)?,
             sequence: 0,
             told_epoch: 0,
@@ -135,12 +138,14 @@ impl Agent {
         &mut self,
         mut on_signal: impl FnMut(&mut Self, Signal),
     ) -> std::io::Result<()> {
+        let mut turned_at = Instant::now();
         while !self.has_left() {
-            self.sleep()?;
+            self.sleep(turned_at)?;
             while let Some(signal) = self.signals.next() {
                 on_signal(self, signal);
             }
             let now = Instant::now();
+            turned_at = now;
             self.obey_supervisor(now);
             self.listen_to_host(now);
             if self.deployment.retry(now, &self.journal) {
@@ -169,8 +174,18 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits for anything to do.
-    fn sleep(&self) -> std::io::Result<()> {
+    /// Waits for anything to do, and takes note if it came late for what was due. `turned_at` is when what
+    /// is done in a turn was last looked at: what was due before then is not waited for.
+    fn sleep(&mut self, turned_at: Instant) -> std::io::Result<()> {
+        let due = self.wake_at().min(turned_at + SLEEP).max(turned_at);
+        self.wait_until(due)?;
+        let late = Instant::now().saturating_duration_since(due);
+        self.lag.note(late);
+        self.progress.excuse(late);
+        Ok(())
+    }
+
+    fn wait_until(&self, due: Instant) -> std::io::Result<()> {
         let now = Instant::now();
         let mut descriptors = vec![
             PollFd::new(&self.signals, PollFlags::IN),
@@ -190,8 +205,7 @@ impl Agent {
         if let Some((descriptor, flags)) = self.progress.descriptor() {
             descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
         }
-        let until = self.wake_at().min(now + SLEEP);
-        let sleep = until.saturating_duration_since(now);
+        let sleep = due.saturating_duration_since(now);
         let timeout = Timespec {
             tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(0),
             tv_nsec: sleep.subsec_nanos().into(),
@@ -362,6 +376,7 @@ impl Agent {
         if let Some(channel) = &mut self.channel {
             channel.send(&message);
         }
+        self.lag = Lag::default();
     }
 
     /// The balancer's account of itself.
@@ -379,7 +394,7 @@ impl Agent {
             generation: snapshot.generation,
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
-            lag_ms: 0,
+            lag_ms: self.lag.longest_ms(),
             counters,
             latency: self.latencies.tell(&self.shared),
             backends: snapshot

@@ -12,6 +12,7 @@ mod channel;
 mod config_file;
 mod deploy;
 mod journal;
+mod lag;
 mod latencies;
 mod lines;
 mod progress;

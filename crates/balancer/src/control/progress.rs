@@ -8,6 +8,9 @@
 //!
 //! The kernel chooses which of the threads gets it. So each of them is also woken, and must have taken a
 //! turn since.
+//!
+//! The time in which the control thread itself was not run counts for nothing: a process that stood still as a
+//! whole has not shown that its hot path does.
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,6 +47,12 @@ pub struct Progress {
     attempt: Option<Attempt>,
     next_at: Instant,
     answered: Option<Instant>,
+    /// By how much the control thread was late, in all.
+    lost: Duration,
+    /// [`Self::lost`] when the last answer came.
+    lost_at_answer: Duration,
+    /// For each thread, its last turn that was seen, and [`Self::lost`] when it was.
+    turns: Vec<(u64, Duration)>,
 }
 
 impl Progress {
@@ -57,13 +66,24 @@ impl Progress {
             attempt: None,
             next_at: now,
             answered: None,
+            lost: Duration::ZERO,
+            lost_at_answer: Duration::ZERO,
+            turns: Vec::new(),
         }
+    }
+
+    /// Leaves out of account that nothing could be seen for so long, because the control thread was not run.
+    pub fn excuse(&mut self, late: Duration) {
+        self.lost = self.lost.saturating_add(late);
     }
 
     /// Milliseconds since the hot path last moved, by the thread that moved least recently.
     #[must_use]
     pub fn age_ms(&self, now: Instant) -> Option<u64> {
-        let answered = now.saturating_duration_since(self.answered?).as_millis();
+        let answered = now
+            .saturating_duration_since(self.answered?)
+            .saturating_sub(self.lost.saturating_sub(self.lost_at_answer))
+            .as_millis();
         // A listener that accepts nothing because there are as many clients as there may be is no fault.
         let answered = match self.shared.connections.is_full() {
             true => 0,
@@ -74,10 +94,37 @@ impl Progress {
             .shared
             .threads
             .iter()
-            .map(|desk| now_ms.saturating_sub(desk.last_turn_ms.load(Ordering::Relaxed)))
+            .enumerate()
+            .map(|(thread, desk)| {
+                let turn = desk.last_turn_ms.load(Ordering::Relaxed);
+                now_ms
+                    .saturating_sub(turn)
+                    .saturating_sub(self.lost_ms_since(thread, turn))
+            })
             .max()
             .unwrap_or(0);
         Some(u64::try_from(answered).unwrap_or(u64::MAX).max(idlest))
+    }
+
+    /// How much was lost since a thread's last turn, as far as that turn was seen.
+    fn lost_ms_since(&self, thread: usize, turn: u64) -> u64 {
+        let seen = self.turns.get(thread).filter(|(seen, _)| *seen == turn);
+        let lost = seen.map_or(Duration::ZERO, |(_, at)| self.lost.saturating_sub(*at));
+        u64::try_from(lost.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes note of the threads' turns.
+    fn see_turns(&mut self) {
+        let threads = self.shared.threads.iter();
+        let turns = threads.map(|desk| desk.last_turn_ms.load(Ordering::Relaxed));
+        let lost = self.lost;
+        self.turns = turns
+            .enumerate()
+            .map(|(thread, turn)| match self.turns.get(thread) {
+                Some(seen) if seen.0 == turn => *seen,
+                _ => (turn, lost),
+            })
+            .collect();
     }
 
     /// The descriptor to wait on, and for what.
@@ -102,10 +149,12 @@ impl Progress {
 
     /// Does what can be done: begins a request, sends it, reads its answer.
     pub fn advance(&mut self, listening: Option<SocketAddrV4>, traffic: TrafficType, now: Instant) {
+        self.see_turns();
         if let Some(attempt) = &mut self.attempt {
             match attempt.advance() {
                 Ok(true) => {
                     self.answered = Some(now);
+                    self.lost_at_answer = self.lost;
                     self.attempt = None;
                     self.shared.own_port.store(0, Ordering::Release);
                 }

@@ -1,11 +1,13 @@
 //! The control channel and the process's life.
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use model::{Generation, GuestMessage, HostMessage, TrafficType};
 
@@ -175,7 +177,7 @@ fn a_host_that_does_not_listen_stops_nothing() {
         for _ in 0..500 {
             assert_eq!(client.get("/").text(), "a");
         }
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         host.reconnect(near);
         let first = host.next_heartbeat();
         let later = host.await_heartbeat("newer ones", |h| h.sequence > first.sequence + 10);
@@ -258,5 +260,42 @@ fn running_out_of_descriptors_refuses_nobody_for_ever() {
             client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             client.reply(false).filter(|reply| reply.text() == "a")
         });
+    });
+}
+
+#[test]
+fn a_process_that_stood_still_as_a_whole_says_so_and_not_that_its_hot_path_did() {
+    const STILL: Duration = Duration::from_millis(1_500);
+    in_namespace(|| {
+        let (origin, host) = (Origin::named("a"), Host::start());
+        host.serve(&http_config(1, &[origin.address]));
+        host.await_heartbeat("progress is seen", |heartbeat| {
+            heartbeat.progress_age_ms.is_some()
+        });
+        let before = host.next_heartbeat();
+        host.signal(libc::SIGSTOP);
+        // The time that it stands still is what is tried here.
+        std::thread::sleep(STILL);
+        host.signal(libc::SIGCONT);
+        let still_ms = STILL.as_millis() as u64;
+        let uptime_ms = before.uptime_ms + still_ms;
+        host.await_heartbeat("it goes on as before", |heartbeat| {
+            heartbeat.uptime_ms > uptime_ms && heartbeat.lag_ms < still_ms / 2
+        });
+        let later = RefCell::new(Vec::new());
+        host.has_heard(|message| {
+            if let GuestMessage::Heartbeat(heartbeat) = message
+                && heartbeat.sequence > before.sequence
+            {
+                let age_ms = heartbeat.progress_age_ms.expect("it was seen before");
+                later.borrow_mut().push((heartbeat.lag_ms, age_ms));
+            }
+            false
+        });
+        let later = later.into_inner();
+        let lag_ms = later.iter().map(|(lag_ms, _)| *lag_ms).max();
+        let age_ms = later.iter().map(|(_, age_ms)| *age_ms).max();
+        assert!(lag_ms > Some(still_ms * 3 / 4), "{later:?}");
+        assert!(age_ms < Some(still_ms * 3 / 4), "{later:?}");
     });
 }
