@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::changes::Changes;
-use crate::channel::{Line, converse, worth_a_round};
+use crate::channel::{Line, Rhythm, converse, worth_a_round};
 use crate::directory::Directory;
 use crate::pidfd::Process;
 use crate::qemu::{Qmp, QmpError};
@@ -48,6 +48,7 @@ pub(crate) struct Vm {
 #[derive(Default)]
 struct Known {
     heartbeat: Option<(Instant, Heartbeat)>,
+    rhythm: Rhythm,
     /// QEMU's own reason for its end.
     shutdown: Option<String>,
 }
@@ -59,6 +60,7 @@ impl Vm {
         let (boot, boot_told) = watch::channel(subject.boot);
         let (connected, connected_seen) = watch::channel(false);
         let (exit, exit_seen) = watch::channel(None);
+        let hear = listener(known.clone(), boot_told.clone(), changes.clone());
         let line = Line {
             vm: subject.vm,
             socket: subject.directory.channel(),
@@ -66,7 +68,7 @@ impl Vm {
             wanted: subject.wanted,
             connected,
         };
-        let channel = tokio::spawn(converse(line, listener(known.clone(), changes.clone())));
+        let channel = tokio::spawn(converse(line, hear));
         let control = tokio::spawn(follow_qemu(
             subject.driver,
             subject.directory,
@@ -101,7 +103,7 @@ impl Vm {
             .as_ref()
             .map(|(heard, heartbeat)| HeartbeatSight {
                 age_ms: milliseconds(now.saturating_duration_since(*heard)),
-                late_ms: 0,
+                late_ms: milliseconds(known.rhythm.longest(now)),
                 heartbeat: heartbeat.clone(),
             });
         VmSight {
@@ -150,13 +152,19 @@ impl Drop for Vm {
     }
 }
 
-fn listener(known: Arc<Mutex<Known>>, changes: Changes) -> impl Fn(Heartbeat) + Send {
+fn listener(
+    known: Arc<Mutex<Known>>,
+    boot: watch::Receiver<Option<Boot>>,
+    changes: Changes,
+) -> impl Fn(Heartbeat) + Send {
     move |heartbeat| {
+        let interval_ms = boot.borrow().as_ref().map(|boot| boot.heartbeat_ms);
         let news = {
-            let mut known = lock(&known);
+            let (mut known, now) = (lock(&known), Instant::now());
             let old = known.heartbeat.as_ref().map(|(_, old)| old);
             let news = worth_a_round(old, &heartbeat);
-            known.heartbeat = Some((Instant::now(), heartbeat));
+            known.rhythm.hear(&heartbeat, interval_ms, now);
+            known.heartbeat = Some((now, heartbeat));
             news
         };
         if news {
