@@ -2,46 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use model::{ProbeSight, Timestamp, VmId};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::JoinHandle;
 
-use crate::{ProbeResult, ProbeTarget, probe};
+use crate::round::watch_vm;
+use crate::{LagMeter, ProbeResult, ProbeTarget};
 
 /// The longest row of equal results that is counted.
 const LONGEST_STREAK: u32 = 3;
-
-/// Questions to one VM that are open at a time.
-const MOST_QUESTIONS: usize = 32;
 
 /// How often VMs are asked.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeTiming {
     /// Between two questions to a VM that has never answered: it is starting, and somebody waits for it.
     pub impatient: Duration,
-    /// Between two questions to a VM that has.
+    /// Between the beginnings of two questions to a VM that has.
     pub interval: Duration,
-    /// For an answer.
-    pub deadline: Duration,
 }
 
 impl Default for ProbeTiming {
     fn default() -> Self {
         Self {
             impatient: Duration::from_millis(50),
-            interval: Duration::from_millis(500),
-            deadline: Duration::from_millis(1_000),
+            interval: Duration::from_millis(250),
         }
     }
 }
 
 /// One vantage point from which VMs are asked. Asks for as long as it lives.
 pub struct Checker {
-    timing: ProbeTiming,
-    board: Arc<Board>,
+    means: Means,
     watched: BTreeMap<VmId, Watched>,
 }
 
@@ -56,8 +49,18 @@ impl Drop for Watched {
     }
 }
 
+/// What the tasks work with.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) timing: ProbeTiming,
+    pub(crate) board: Arc<Board>,
+    pub(crate) lag: Arc<LagMeter>,
+    /// From when on the times count at which VMs are asked.
+    pub(crate) began: Instant,
+}
+
 /// What the tasks write on.
-struct Board {
+pub(crate) struct Board {
     sights: Mutex<BTreeMap<VmId, ProbeSight>>,
     changes: watch::Sender<u64>,
 }
@@ -70,11 +73,21 @@ impl Checker {
             sights: Mutex::default(),
             changes: watch::Sender::new(0),
         };
-        Self {
+        let means = Means {
             timing,
             board: Arc::new(board),
+            lag: Arc::new(LagMeter::start()),
+            began: Instant::now(),
+        };
+        Self {
+            means,
             watched: BTreeMap::new(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn means(&self) -> Means {
+        self.means.clone()
     }
 
     /// Watches these VMs and no others. A VM that stays as it was is watched on without a break.
@@ -82,20 +95,29 @@ impl Checker {
         self.watched
             .retain(|vm, watched| targets.get(vm) == Some(&watched.target));
         let watched = &self.watched;
-        self.board.lock().retain(|vm, _| watched.contains_key(vm));
+        self.means
+            .board
+            .lock()
+            .retain(|vm, _| watched.contains_key(vm));
         for (vm, target) in targets {
-            let (timing, board) = (self.timing, &self.board);
+            let means = &self.means;
             self.watched.entry(vm).or_insert_with(|| {
-                let task = tokio::spawn(watch_vm(vm, target, timing, Arc::clone(board)));
+                let task = tokio::spawn(watch_vm(vm, target, means.clone()));
                 Watched { target, task }
             });
         }
     }
 
+    /// The longest that this checker's own timers were late of late.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.means.lag.longest()
+    }
+
     /// What each VM that was asked at least once answered.
     #[must_use]
     pub fn sights(&self) -> BTreeMap<VmId, ProbeSight> {
-        let mut sights = self.board.lock().clone();
+        let mut sights = self.means.board.lock().clone();
         // A task that was aborted a moment ago may have written its last result since.
         sights.retain(|vm, _| self.watched.contains_key(vm));
         sights
@@ -104,7 +126,7 @@ impl Checker {
     /// Changes whenever [`Self::sights`] does.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.board.changes.subscribe()
+        self.means.board.changes.subscribe()
     }
 }
 
@@ -114,7 +136,8 @@ impl Board {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, vm: VmId, result: ProbeResult, now: Timestamp) {
+    /// Takes note of one more result.
+    pub(crate) fn note(&self, vm: VmId, result: ProbeResult, now: Timestamp) {
         let mut sights = self.lock();
         let next = follow(sights.get(&vm), result, now);
         if sights.get(&vm) != Some(&next) {
@@ -146,44 +169,6 @@ fn follow(known: Option<&ProbeSight>, result: ProbeResult, now: Timestamp) -> Pr
             evidence,
         },
     }
-}
-
-/// Asks one VM for as long as it is watched.
-async fn watch_vm(vm: VmId, target: ProbeTarget, timing: ProbeTiming, board: Arc<Board>) {
-    await_first_answer(vm, target, timing, &board).await;
-    loop {
-        sleep(timing.interval).await;
-        board.note(vm, probe(target, timing.deadline).await, wall_clock());
-    }
-}
-
-/// Asks a VM that starts again and again without waiting for the answer before: a question that comes
-/// before the VM can hear it is lost, and TCP would repeat it only after a second.
-async fn await_first_answer(vm: VmId, target: ProbeTarget, timing: ProbeTiming, board: &Board) {
-    let mut questions = JoinSet::new();
-    let mut tick = interval(timing.impatient);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = tick.tick(), if questions.len() < MOST_QUESTIONS => {
-                questions.spawn(probe(target, timing.deadline));
-            }
-            Some(Ok(result)) = questions.join_next() => {
-                let answered = result.answered;
-                board.note(vm, result, wall_clock());
-                if answered {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ::dns::{HostFiles, HostResolver, NameWatch};
 use compute::{Compute, Readiness};
 use model::{NetworkSight, Observation, ProbeSight, VmId};
+use monitor::LagMeter;
 use network::Network;
 use store::Store;
 use store::Watch;
@@ -22,6 +23,8 @@ pub(super) struct Observer {
     compute: Compute,
     status: Store,
     names: NameWatch,
+    /// How late this process's own timers are: for so long it may not have heard what VMs said.
+    lag: LagMeter,
     view: Option<(Instant, NetworkSight)>,
     sights: Watch,
     dns_serials: Watch,
@@ -40,6 +43,7 @@ impl Observer {
     pub(super) fn new(network: Network, compute: Compute, status: Store) -> Self {
         let names = NameWatch::new(HostResolver::new(HostFiles::default()));
         Self {
+            lag: LagMeter::start(),
             view: None,
             boot_id: boot_id(),
             sights: status.watch(SIGHT_PREFIX),
@@ -70,6 +74,7 @@ impl Observer {
                 trouble => Some(trouble.to_string()),
             },
             boot_id: self.boot_id.clone(),
+            host_lag_ms: u64::try_from(self.lag.longest().as_millis()).unwrap_or(u64::MAX),
             ..Observation::default()
         })
     }
