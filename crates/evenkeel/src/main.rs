@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => run(serve::serve(ServeOptions {
             config: arguments.configuration.file,
             roles: arguments.roles,
+            checker_name: arguments.checker_name,
         })),
         Command::Cleanup(arguments) => run(serve::cleanup(arguments.configuration.file.as_deref())),
         Command::Image(ImageCommand::Build(arguments)) => tell(cli::build_image(arguments)),

@@ -6,7 +6,7 @@
 //! report/troubles        Vec<String>             by the controller, for the whole installation
 //! sight/<checker>        BTreeMap<VmId, ProbeSight>, under a lease, by each checker
 //! dns/serial             u32                     by the DNS role: the generation that it publishes
-//! trouble/<role>         String                  by a role that cannot do its work
+//! trouble/<role>         String                  by a role that cannot do its work, and, below it, by its supervisor
 //! role/<name>            {"pid"}, under a lease, by each role that is alive
 //! ```
 

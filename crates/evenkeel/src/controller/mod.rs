@@ -26,10 +26,11 @@ use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, Verdict, 
 use planner::{Breaker, Inputs, Settings, Windows};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::serve::{Shared, open_world};
+use crate::serve::{Shared, Watchdog, open_world};
 use effects::Effects;
 use observer::Observer;
 use reporter::Reporter;
@@ -59,6 +60,8 @@ pub(crate) struct Controller {
     /// VMs that an earlier controller made. Their networks may have been changed while nobody looked: each
     /// is ensured once.
     adopted: BTreeSet<VmId>,
+    /// Ends with the controller, so that nothing but its successor talks to VMs then.
+    _preparation: JoinSet<()>,
     /// Held for as long as this process is the installation's controller.
     _lock: std::fs::File,
 }
@@ -72,7 +75,8 @@ impl Controller {
             .claim_front(&shared.installation.0)
             .await
             .context("cannot make the front network")?;
-        tokio::spawn(prepare(compute.clone()));
+        let mut preparation = JoinSet::new();
+        preparation.spawn(prepare(compute.clone()));
         let effects = Effects::new(
             network.clone(),
             compute.clone(),
@@ -92,18 +96,24 @@ impl Controller {
             observer: Observer::new(network, compute, shared.status.clone()),
             effects,
             reporter: Reporter::new(shared.status.clone())?,
+            _preparation: preparation,
             _lock: lock,
         })
     }
 
     /// Goes round until asked to end. VMs are left as they are.
-    pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+        watchdog: Watchdog,
+    ) -> anyhow::Result<()> {
         let mut intents = self.store.watch(store::intent::INTENT);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         info!("the controller began");
         loop {
+            watchdog.feed();
             if let Err(error) = self.rounds().await {
                 error!(
                     error = format!("{error:#}"),

@@ -12,6 +12,7 @@ use store::Store;
 use store::Watch;
 use store::status::{DNS_SERIAL_KEY, SIGHT_PREFIX};
 use tokio::sync::watch;
+use tracing::warn;
 
 /// How old the view of the network may be when nothing is known to have changed it. What was changed
 /// by hand is found within this time.
@@ -31,6 +32,17 @@ pub(super) struct Observer {
     compute_changes: watch::Receiver<u64>,
     name_changes: watch::Receiver<u64>,
     boot_id: String,
+    /// What the other roles told last.
+    told: Told,
+    /// Whether the status store could not be read the last time.
+    deaf: bool,
+}
+
+/// What other roles tell through the status store.
+#[derive(Clone, Default)]
+struct Told {
+    probes: BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
+    dns_serial: Option<u32>,
 }
 
 /// The kernel's mark of its last start; empty where it has none to read.
@@ -54,21 +66,22 @@ impl Observer {
             compute,
             status,
             names,
+            told: Told::default(),
+            deaf: false,
         }
     }
 
     /// Everything that is seen now, but for the effects, of which the caller knows.
     pub(super) async fn observe(&mut self) -> anyhow::Result<Observation> {
         let network = self.network_view().await?;
+        self.listen();
+        let Told { probes, dns_serial } = self.told.clone();
         Ok(Observation {
             vms: self.compute.observe().await,
-            probes: self.probes()?,
+            probes,
             network,
             resolved: self.names.snapshot(),
-            dns_serial: self
-                .status
-                .get_json(DNS_SERIAL_KEY)?
-                .map(|entry| entry.value),
+            dns_serial,
             compute_trouble: match self.compute.readiness() {
                 Readiness::Ready { .. } => None,
                 trouble => Some(trouble.to_string()),
@@ -106,6 +119,29 @@ impl Observer {
                 let view = self.network.inventory().await?;
                 self.view = Some((Instant::now(), view.clone()));
                 Ok(view)
+            }
+        }
+    }
+
+    /// Hears what the other roles tell. A controller that cannot must still act: checkers count as silent then,
+    /// and the zone as it was.
+    fn listen(&mut self) {
+        let heard = self.probes().and_then(|probes| {
+            let serial = self.status.get_json(DNS_SERIAL_KEY)?;
+            let dns_serial = serial.map(|entry| entry.value);
+            Ok(Told { probes, dns_serial })
+        });
+        match heard {
+            Ok(told) => (self.told, self.deaf) = (told, false),
+            Err(error) => {
+                self.told.probes.clear();
+                if !std::mem::replace(&mut self.deaf, true) {
+                    let error = format!("{error:#}");
+                    warn!(
+                        error,
+                        "cannot read what the other roles tell; going on without"
+                    );
+                }
             }
         }
     }

@@ -1,25 +1,26 @@
 //! The checker's role: registers each VM of the layout, probes it, and tells what it saw.
+//!
+//! It needs the two stores and its own sockets, and nothing else: it may run in another network namespace.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use model::{Layout, VmId};
 use monitor::{Checker, ProbeTarget, ProbeTiming};
 use store::layout::{LAYOUT_PREFIX, read_layout};
-use store::{LeaseId, Store, Transaction};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::Shared;
+use super::place::{Place, Told};
+use super::{Shared, Watchdog};
 
-/// This vantage point's name.
-const CHECKER: &str = "local";
-/// What a checker saw is forgotten when it has been silent for this long.
-const SIGHT_TTL: Duration = Duration::from_secs(5);
 /// How often a checker says that its sight still holds.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: Duration = Duration::from_millis(400);
+/// How long another checker of that name may be there: for longer than one that died stays known.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(shared: Shared) -> anyhow::Result<()> {
+pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()> {
     let timing = ProbeTiming {
         interval: Duration::from_millis(shared.config.health.probe_ms),
         ..ProbeTiming::default()
@@ -29,7 +30,9 @@ pub(super) async fn run(shared: Shared) -> anyhow::Result<()> {
     let mut sights = checker.changes();
     let mut keep_alive = interval(KEEP_ALIVE);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lease = None;
+    let name = shared.config.checker_name();
+    let mut place = Place::new(shared.status.clone(), &name);
+    let mut taken_since = None;
     let shutdown = shared.shutdown();
     tokio::pin!(shutdown);
     checker.set_targets(targets(&read_layout(&shared.store)?.layout));
@@ -43,9 +46,25 @@ pub(super) async fn run(shared: Shared) -> anyhow::Result<()> {
             _ = sights.changed() => {}
             _ = keep_alive.tick() => {}
         }
-        lease = tell(&shared.status, &checker, lease)
-            .inspect_err(|error| warn!(%error, "cannot tell what the checker saw; trying again"))
-            .ok();
+        match place.tell(checker.sights()) {
+            Ok(Told::Stands) => {
+                taken_since = None;
+                watchdog.feed();
+            }
+            Ok(Told::NameTaken) => {
+                let since = *taken_since.get_or_insert_with(Instant::now);
+                ensure!(
+                    since.elapsed() < NAME_PATIENCE,
+                    "another checker named `{name}` is at work in this installation: give one of the two another \
+                     name, by --name or by health.checker_name"
+                );
+            }
+            // A store that cannot be written is seen to by whoever plays the role.
+            Err(error) => {
+                warn!(%error, "cannot tell what the checker saw; trying again");
+                watchdog.feed();
+            }
+        }
     }
 }
 
@@ -67,21 +86,4 @@ fn targets(layout: &Layout) -> BTreeMap<VmId, ProbeTarget> {
             )
         })
         .collect()
-}
-
-/// Writes the sight under a lease, which is renewed or, where it ran out, taken anew.
-fn tell(
-    status: &Store,
-    checker: &Checker,
-    lease: Option<LeaseId>,
-) -> Result<LeaseId, store::StoreError> {
-    let renewed = lease.filter(|lease| status.keep_alive(*lease).is_ok());
-    let lease = renewed.map_or_else(|| status.grant_lease(SIGHT_TTL), Ok)?;
-    let key = store::status::sight_key(CHECKER);
-    let sights = checker.sights();
-    let known = status.get_json::<BTreeMap<VmId, model::ProbeSight>>(&key)?;
-    if renewed.is_none() || known.is_none_or(|known| known.value != sights) {
-        status.commit(Transaction::new().put_json_leased(key, &sights, lease)?)?;
-    }
-    Ok(lease)
 }

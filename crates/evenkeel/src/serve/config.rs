@@ -12,6 +12,10 @@ use serde::Deserialize;
 
 /// Bytes of the zone's name that leave room for two labels below it in the 253 of a domain name.
 const MOST_ZONE_BYTES: usize = 125;
+/// Bytes of a checker's name.
+const MOST_NAME_BYTES: usize = 64;
+/// Where the kernel says what the host is called.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// One installation's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,6 +98,8 @@ pub struct HealthSection {
     pub silence_ms: u64,
     /// Milliseconds between two probes of a VM.
     pub probe_ms: u64,
+    /// The checker's name among the installation's checkers; the host's name when absent.
+    pub checker_name: Option<String>,
 }
 
 /// What is done about VMs that are dead.
@@ -184,6 +190,7 @@ impl Default for HealthSection {
             heartbeat_ms: 250,
             silence_ms: 3_000,
             probe_ms: 500,
+            checker_name: None,
         }
     }
 }
@@ -258,7 +265,31 @@ impl Config {
             self.failover.breaker_percent <= 100,
             "failover.breaker_percent: is a share of a hundred: write 100 to have all VMs replaced at once"
         );
+        if let Some(name) = &self.health.checker_name {
+            ensure!(
+                is_checker_name(name),
+                "health.checker_name: `{name}` is no name: write at most {MOST_NAME_BYTES} letters, digits, hyphens, \
+                 underscores and dots"
+            );
+        }
         Ok(())
+    }
+
+    /// Gives the checker another name than the file says.
+    pub fn name_checker(&mut self, name: String) -> anyhow::Result<()> {
+        self.health.checker_name = Some(name);
+        self.check()
+    }
+
+    /// The checker's name among the installation's checkers.
+    #[must_use]
+    pub fn checker_name(&self) -> String {
+        let host = || {
+            let name = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
+            Some(name.trim().to_owned()).filter(|name| is_checker_name(name))
+        };
+        let named = self.health.checker_name.clone().or_else(host);
+        named.unwrap_or_else(|| "local".into())
     }
 
     /// The JSON door's unix socket.
@@ -317,6 +348,11 @@ impl Config {
     }
 }
 
+fn is_checker_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MOST_NAME_BYTES).contains(&name.len()) && name.bytes().all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +379,7 @@ mod tests {
             ("[api]\nlisten = [\"0.0.0.0:80\"]\n", "api.listen"),
             ("[front]\ncidr = \"10.0.0.0/8\"\n", "front.cidr"),
             ("[health]\nsilence_ms = 300\n", "health.silence_ms"),
+            ("[health]\nchecker_name = \"a/b\"\n", "health.checker_name"),
             ("[compute]\ndriver = \"docker\"\n", "docker"),
             ("prefix = \"toolong\"\n", "prefix"),
             ("zone = \"lb.example.net.\"\n", "zone"),

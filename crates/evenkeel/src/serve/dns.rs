@@ -10,7 +10,7 @@ use store::{Store, Transaction};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Config, Shared};
+use super::{Config, Shared, Watchdog, feed_regularly};
 
 /// Between two attempts to get hold of the addresses: the front address appears with the front bridge.
 const BIND_PAUSE: Duration = Duration::from_millis(200);
@@ -19,11 +19,12 @@ const BIND_GRACE: Duration = Duration::from_secs(1);
 /// After a failure to read the zone or to tell its serial.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(shared: Shared) -> anyhow::Result<()> {
+pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()> {
     let shutdown = shared.shutdown();
     tokio::select! {
         () = shutdown => Ok(()),
         never = serve_zone(&shared) => match never {},
+        never = feed_regularly(&watchdog) => match never {},
     }
 }
 

@@ -7,8 +7,12 @@ mod checker;
 mod cleanup;
 mod config;
 mod dns;
+mod place;
 mod role;
+mod supervisor;
+mod watchdog;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,16 +25,20 @@ use network::{Network, NetworkConfig};
 use store::{Durability, Outcome, Store, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::info;
+use tokio::time::sleep;
+use tracing::{debug, info};
 
 use crate::controller::Controller;
 
 pub use cleanup::cleanup;
 pub use config::Config;
 pub use role::Role;
+pub(crate) use watchdog::Watchdog;
 
 /// Where the installation's identity is kept.
 const INSTALLATION_KEY: &str = "installation";
+/// How often a role that only answers shows that it is run.
+const FEEDING: Duration = Duration::from_secs(1);
 
 /// What `evenkeel serve` was asked to do.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +47,8 @@ pub struct ServeOptions {
     pub config: Option<PathBuf>,
     /// The roles to play; all when empty.
     pub roles: Vec<Role>,
+    /// The checker's name, where it is not to be the configuration's.
+    pub checker_name: Option<String>,
 }
 
 /// Everything that roles share.
@@ -62,6 +72,13 @@ impl Shared {
             let _ = shutdown.wait_for(|asked| *asked).await;
         }
     }
+
+    /// The status store as it is on the disk now, which may be another than the one that is open.
+    fn reopen_status(&self) -> anyhow::Result<Store> {
+        make_directory(&self.config.run_directory, 0o755)?;
+        let path = self.config.status_path();
+        Ok(Store::open(&path, Durability::Volatile)?)
+    }
 }
 
 /// Plays the roles until SIGINT or SIGTERM. VMs and what they serve go on without this process.
@@ -69,7 +86,10 @@ impl Shared {
 /// # Errors
 /// What kept a role from its work, with what to do about it.
 pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
-    let config = Config::load(options.config.as_deref())?;
+    let mut config = Config::load(options.config.as_deref())?;
+    if let Some(name) = options.checker_name {
+        config.name_checker(name)?;
+    }
     let (ask, shutdown) = watch::channel(false);
     let shared = open(config, shutdown)?;
     let chosen = Role::chosen(&options.roles);
@@ -81,39 +101,90 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     };
     let mut roles = JoinSet::new();
     for role in chosen {
-        let (shared, presence) = (shared.clone(), role::announce(&shared, role));
         let controller = controller.take_if(|_| role == Role::Controller);
-        roles.spawn(async move {
-            let _presence = presence;
-            play(role, shared, controller)
-                .await
-                .with_context(|| format!("the {role} role ended"))
-        });
+        roles.spawn(keep_playing(role, shared.clone(), controller));
     }
     info!(installation = %shared.installation, socket = %shared.config.socket().display(), "serving");
     let outcome = tokio::select! {
         _ = end_asked() => Ok(()),
-        Some(ended) = roles.join_next() => ended.context("a role panicked")?,
+        Some(ended) = roles.join_next() => ended.context("a supervisor panicked")?,
     };
     ask.send_replace(true);
     while roles.join_next().await.is_some() {}
     outcome
 }
 
-/// Plays one role. `controller` is given with the role of that name.
-async fn play(role: Role, shared: Shared, controller: Option<Controller>) -> anyhow::Result<()> {
-    match role {
-        Role::Controller => match controller {
-            Some(controller) => controller.run(shared.shutdown()).await,
-            None => Ok(()),
-        },
-        Role::Checker => checker::run(shared).await,
-        Role::Dns => dns::run(shared).await,
-        Role::Api => run_api(shared).await,
+/// Plays one role to the end of the process, again whenever it fails. The first controller is given.
+async fn keep_playing(
+    role: Role,
+    shared: Shared,
+    mut controller: Option<Controller>,
+) -> anyhow::Result<()> {
+    let trouble = format!("{role}/supervision");
+    let tell = {
+        let shared = shared.clone();
+        move |words: Option<&str>| {
+            // The status store may be what is missing; the log has it too.
+            let told = shared
+                .reopen_status()
+                .and_then(|status| Ok(store::status::put_trouble(&status, &trouble, words)?));
+            if let Err(error) = told {
+                debug!(%role, error = format!("{error:#}"), "the role's trouble cannot be told");
+            }
+        }
+    };
+    let mut lives = 0_u64;
+    let live = |watchdog| {
+        lives += 1;
+        play(role, shared.clone(), controller.take(), lives, watchdog)
+    };
+    supervisor::supervise(&role.to_string(), live, tell)
+        .await
+        .with_context(|| format!("the {role} role ended"))
+}
+
+/// Plays one role for as long as it can. A controller that follows a failed one opens the world anew, and each
+/// later life the status store.
+async fn play(
+    role: Role,
+    mut shared: Shared,
+    controller: Option<Controller>,
+    life: u64,
+    watchdog: Watchdog,
+) -> anyhow::Result<()> {
+    if life > 1 {
+        shared.status = shared.reopen_status()?;
+    }
+    let known = shared.clone();
+    let played = async {
+        match (role, controller) {
+            (Role::Controller, Some(controller)) => {
+                controller.run(shared.shutdown(), watchdog).await
+            }
+            (Role::Controller, None) => {
+                let controller = Controller::open(&shared).await?;
+                controller.run(shared.shutdown(), watchdog).await
+            }
+            (Role::Checker, _) => checker::run(shared, watchdog).await,
+            (Role::Dns, _) => dns::run(shared, watchdog).await,
+            (Role::Api, _) => run_api(shared, watchdog).await,
+        }
+    };
+    tokio::select! {
+        ended = played => ended,
+        lost = role::stay_known(&known, role) => Err(lost),
     }
 }
 
-async fn run_api(shared: Shared) -> anyhow::Result<()> {
+/// Feeds a role's watchdog for as long as the task that plays the role is run.
+async fn feed_regularly(watchdog: &Watchdog) -> Infallible {
+    loop {
+        watchdog.feed();
+        sleep(FEEDING).await;
+    }
+}
+
+async fn run_api(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()> {
     let config = api::ApiConfig {
         listen: shared.config.api.listen.clone(),
         socket: shared.config.socket(),
@@ -124,8 +195,10 @@ async fn run_api(shared: Shared) -> anyhow::Result<()> {
     let shutdown = shared.shutdown();
     let api = api::Api::bind(config, shared.store, shared.status).await?;
     info!(addresses = ?api.local_addresses(), "the JSON door is open");
-    api.run(shutdown).await?;
-    Ok(())
+    tokio::select! {
+        ended = api.run(shutdown) => Ok(ended?),
+        never = feed_regularly(&watchdog) => match never {},
+    }
 }
 
 /// Opens the stores, making the directories and the installation's identity where they are missing.

@@ -16,6 +16,9 @@ pub struct Serve {
     /// Run this part alone; may be given several times [default: all].
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<Role>,
+    /// The checker's name among the installation's checkers [default: the host's name].
+    #[arg(long = "name", value_name = "NAME")]
+    pub checker_name: Option<String>,
 }
 
 /// Remove all that a stopped server left on this machine: VMs, namespaces, bridges.
