@@ -6,6 +6,7 @@ mod addresses;
 mod backend;
 mod channel;
 mod effect;
+mod fence;
 pub mod forms;
 mod health_check;
 pub mod http_text;
@@ -28,6 +29,7 @@ pub use channel::{
     Quantiles, Refusal, Timeouts,
 };
 pub use effect::{Effect, vm_key};
+pub use fence::CHECKER_MARK;
 pub use health_check::{
     Criteria, HealthCheck, HealthProtocol, MAX_EXPECTED_BODY_BYTES, MAX_STATUS, MAX_STATUS_RANGES,
     MIN_STATUS, StatusRange,

@@ -98,6 +98,9 @@ pub struct ProbeSight {
 /// What is seen of the network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkSight {
+    /// Whether the front is whole: its bridge is there, up, with the host's address, and so are the rules that
+    /// keep VMs from the host and from each other.
+    pub front: bool,
     /// Each project's namespace.
     pub projects: BTreeMap<ProjectId, ProjectSight>,
     /// VMs of which a NIC, a namespace or a rule exists.
@@ -114,6 +117,10 @@ pub struct NicSight {
     /// Whether both NICs are closed to all but the checker, or both open; absent when they differ, or are
     /// not there.
     pub fenced: Option<bool>,
+    /// Whether something is gone that cannot be given back to a process that runs: a tap belongs to the process
+    /// that opened it. Of a VM that runs and that nothing is under way for it says that only a new VM helps;
+    /// of any other it says nothing, for taps come and go with the process.
+    pub lost: bool,
 }
 
 impl NicSight {

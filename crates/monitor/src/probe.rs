@@ -4,9 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use model::TrafficType;
+use model::{CHECKER_MARK, TrafficType};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Bytes of an answer that are looked at: a status line fits.
@@ -50,7 +51,7 @@ pub async fn probe(target: ProbeTarget, deadline: Duration) -> ProbeResult {
 
 async fn ask(target: ProbeTarget) -> io::Result<String> {
     let address = SocketAddrV4::new(target.address, target.port);
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = marked_socket()?.connect(address.into()).await?;
     match target.traffic {
         TrafficType::Tcp => {
             // A reset spares both sides the wait for a goodbye.
@@ -58,6 +59,18 @@ async fn ask(target: ProbeTarget) -> io::Result<String> {
             Ok("accepted a connection".into())
         }
         TrafficType::Http => ask_http(&mut stream, address).await,
+    }
+}
+
+/// A socket whose packets get through to a VM that is fenced, and whose answers get back.
+///
+/// Who may not set the mark asks without it: a VM that is open answers all the same, and one that is fenced is
+/// silent to this checker.
+fn marked_socket() -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    match SockRef::from(&socket).set_mark(CHECKER_MARK) {
+        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),
+        _ => Ok(socket),
     }
 }
 
@@ -141,6 +154,12 @@ mod tests {
         while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
         stream.write_all(answer).await.unwrap();
         String::from_utf8(head).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_marked_as_the_checkers() {
+        let socket = marked_socket().unwrap();
+        assert_eq!(SockRef::from(&socket).mark().unwrap(), CHECKER_MARK);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::Mac;
 
+use crate::firewall::Side;
 use crate::network::{Object, Shared};
 use crate::{Network, NetworkError, sysctl};
 
@@ -62,9 +63,8 @@ impl Shared {
 
     async fn make_front(self: Arc<Self>) -> Result<(), NetworkError> {
         let bridge = self.names.front_bridge();
-        let port_prefix = format!("{}f", self.names.prefix());
         self.firewall
-            .ensure_port_guard(&self.host, &port_prefix)
+            .ensure_port_guard(&self.host, Side::Front)
             .await?;
         self.firewall
             .ensure_front_guard(&self.host, &bridge)

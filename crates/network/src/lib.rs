@@ -15,6 +15,7 @@
 //! any name, address or MAC of a VM.
 
 mod error;
+mod fence;
 mod firewall;
 mod front;
 mod inventory;

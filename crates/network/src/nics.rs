@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use model::{BootNic, ProjectId, SubnetId, VmId};
 
+use crate::firewall::{LinkKind, Record, Side};
 use crate::namespace::{self, Namespace};
 use crate::netlink::{Link, Netlink, PortKind};
 use crate::network::{Object, Shared};
@@ -81,7 +82,7 @@ impl Network {
         let nics = nics.clone();
         self.in_turn(Object::Vm(nics.vm), async move |shared| {
             let places = shared.places(&nics).await?;
-            shared.allow(&nics, &places).await?;
+            shared.allow(&nics, LinkKind::Tap, &places).await?;
             shared.connect(&nics, &places).await
         })
         .await
@@ -99,19 +100,6 @@ impl Network {
             shared.make_veths(&nics).await
         })
         .await
-    }
-
-    /// Closes a VM's ports to all but the checker, or opens them again.
-    ///
-    /// # Errors
-    /// `Configuration`: ports cannot be closed yet.
-    pub async fn set_fence(&self, vm: VmId, fenced: bool) -> Result<(), NetworkError> {
-        match fenced {
-            true => Err(NetworkError::Configuration(format!(
-                "the ports of VM {vm} cannot be closed yet"
-            ))),
-            false => Ok(()),
-        }
     }
 
     /// Removes all that was made for a VM: links, namespace, neighbour and rules. Fine when absent. A process
@@ -137,7 +125,7 @@ impl Network {
 impl Shared {
     async fn make_taps(&self, nics: &VmNics) -> Result<TapNics, NetworkError> {
         let places = self.places(nics).await?;
-        self.allow(nics, &places).await?;
+        self.allow(nics, LinkKind::Tap, &places).await?;
         let (front_name, tenant_name) = self.link_names(nics.vm);
         places.host.delete_by_name(&front_name).await?;
         places.tenant.delete_by_name(&tenant_name).await?;
@@ -151,7 +139,7 @@ impl Shared {
 
     async fn make_veths(&self, nics: &VmNics) -> Result<(), NetworkError> {
         let places = self.places(nics).await?;
-        self.allow(nics, &places).await?;
+        self.allow(nics, LinkKind::Veth, &places).await?;
         let vm = Namespace::ensure(&self.names.vm_namespace(nics.vm)).await?;
         sysctl::apply_to_vm(&vm).await?;
         let inside = Netlink::open(&vm).await?;
@@ -171,15 +159,18 @@ impl Shared {
 
     async fn unmake_nics(&self, vm: VmId) -> Result<(), NetworkError> {
         let (front_name, tenant_name) = self.link_names(vm);
-        let record = self.firewall.record(&self.host, &front_name).await?;
+        let standing = self.firewall.standing(&self.host, Side::Front).await?;
+        let record = self.firewall.record(&standing, &front_name);
         let project = match record {
             Some(record) => Some(record.project),
-            None => self.project_with_link(tenant_name.clone()).await?,
+            None => self.project_with(&tenant_name).await?,
         };
         if let Some(namespace) = self.project_namespace(project)? {
             let netlink = Netlink::open(&namespace).await?;
             netlink.delete_by_name(&tenant_name).await?;
-            self.firewall.remove_port(&namespace, &tenant_name).await?;
+            self.firewall
+                .remove_port(&namespace, Side::Tenant, &tenant_name)
+                .await?;
         }
         Namespace::remove(&self.names.vm_namespace(vm))?;
         let host = self.host_netlink().await?;
@@ -188,7 +179,9 @@ impl Shared {
         if let (Some(record), Some(bridge)) = (record, bridge) {
             host.remove_neighbour(&bridge, record.address).await?;
         }
-        self.firewall.remove_port(&self.host, &front_name).await
+        self.firewall
+            .remove_port(&self.host, Side::Front, &front_name)
+            .await
     }
 
     async fn places(&self, nics: &VmNics) -> Result<Places, NetworkError> {
@@ -212,13 +205,19 @@ impl Shared {
     }
 
     /// Writes the rules of both links. The host's come first: they are the record.
-    async fn allow(&self, nics: &VmNics, places: &Places) -> Result<(), NetworkError> {
+    async fn allow(
+        &self,
+        nics: &VmNics,
+        kind: LinkKind,
+        places: &Places,
+    ) -> Result<(), NetworkError> {
         let (front, tenant) = self.link_names(nics.vm);
+        let (front_record, tenant_record) = Record::both(nics, kind);
         self.firewall
-            .ensure_port(&self.host, &front, &nics.front, nics.project)
+            .ensure_port(&self.host, Side::Front, &front, &front_record)
             .await?;
         self.firewall
-            .ensure_port(&places.project, &tenant, &nics.tenant, nics.project)
+            .ensure_port(&places.project, Side::Tenant, &tenant, &tenant_record)
             .await
     }
 
@@ -239,7 +238,7 @@ impl Shared {
             .await
     }
 
-    fn link_names(&self, vm: VmId) -> (String, String) {
+    pub(crate) fn link_names(&self, vm: VmId) -> (String, String) {
         (self.names.front_link(vm), self.names.tenant_link(vm))
     }
 
@@ -253,8 +252,9 @@ impl Shared {
         }
     }
 
-    /// Looks for a link in all projects' namespaces, for a VM of which the host has no record.
-    async fn project_with_link(&self, link: String) -> Result<Option<ProjectId>, NetworkError> {
+    /// Looks in all projects' namespaces for a tenant link or its rules, for a VM of which the host has no
+    /// record.
+    async fn project_with(&self, link: &str) -> Result<Option<ProjectId>, NetworkError> {
         for name in namespace::names()? {
             let Some(project) = self.names.parse_project_namespace(&name) else {
                 continue;
@@ -262,12 +262,10 @@ impl Shared {
             let Some(namespace) = Namespace::open(&name)? else {
                 continue;
             };
-            if Netlink::open(&namespace)
-                .await?
-                .link(&link)
-                .await?
-                .is_some()
-            {
+            let standing = self.firewall.standing(&namespace, Side::Tenant).await?;
+            let has_rules = standing.names().any(|name| name == link);
+            let netlink = Netlink::open(&namespace).await?;
+            if has_rules || netlink.link(link).await?.is_some() {
                 return Ok(Some(project));
             }
         }

@@ -2,6 +2,7 @@
 
 use model::{Mac, ProjectId, SubnetId};
 
+use crate::firewall::Side;
 use crate::namespace::Namespace;
 use crate::netlink::Netlink;
 use crate::network::{Object, Shared};
@@ -76,9 +77,8 @@ impl Shared {
         let netlink = Netlink::open(&namespace).await?;
         let loopback = netlink.existing_link("lo").await?;
         netlink.bring_up(&loopback, None).await?;
-        let port_prefix = format!("{}t", self.names.prefix());
         self.firewall
-            .ensure_port_guard(&namespace, &port_prefix)
+            .ensure_port_guard(&namespace, Side::Tenant)
             .await?;
         Ok(namespace)
     }

@@ -249,6 +249,7 @@ pub(crate) fn whole() -> NicSight {
         front: true,
         tenant: true,
         fenced: Some(false),
+        lost: false,
     }
 }
 

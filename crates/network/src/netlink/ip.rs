@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use model::Mac;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -23,18 +23,8 @@ impl Netlink {
         address: Ipv4Addr,
         prefix: u8,
     ) -> Result<(), NetworkError> {
-        let all = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(link.index)
-            .execute()
-            .try_collect::<Vec<_>>();
-        let all = self
-            .bounded(format!("list the addresses of {}", link.name), all)
-            .await?;
         let mut is_there = false;
-        for message in all {
+        for message in self.addresses(link).await? {
             let Some(has) = ipv4_address(&message.attributes) else {
                 continue;
             };
@@ -55,6 +45,32 @@ impl Netlink {
             .add(link.index, address.into(), prefix)
             .execute();
         self.bounded(format!("add {address}/{prefix} to {}", link.name), addition)
+            .await
+    }
+
+    /// Whether `link` has this IPv4 address.
+    pub(crate) async fn has_address(
+        &self,
+        link: &Link,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<bool, NetworkError> {
+        let addresses = self.addresses(link).await?;
+        Ok(addresses.iter().any(|message| {
+            ipv4_address(&message.attributes) == Some(address)
+                && message.header.prefix_len == prefix
+        }))
+    }
+
+    async fn addresses(&self, link: &Link) -> Result<Vec<AddressMessage>, NetworkError> {
+        let all = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(link.index)
+            .execute()
+            .try_collect();
+        self.bounded(format!("list the addresses of {}", link.name), all)
             .await
     }
 

@@ -20,6 +20,12 @@ pub(crate) struct Link {
     pub(crate) alias: Option<String>,
     pub(crate) is_bridge: bool,
     pub(crate) is_loopback: bool,
+    /// Somebody wants it to be up.
+    pub(crate) is_up: bool,
+    /// Its far side is there: a veth's peer is up, a tap is held.
+    pub(crate) has_carrier: bool,
+    /// A bridge's port that exchanges frames with no other isolated one.
+    pub(crate) is_isolated: bool,
     /// A bridge's port that passes frames.
     pub(crate) is_forwarding: bool,
 }
@@ -35,6 +41,9 @@ impl Link {
             alias: None,
             is_bridge: false,
             is_loopback: message.header.flags.contains(LinkFlags::Loopback),
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
+            is_isolated: false,
             is_forwarding: false,
         };
         for attribute in &message.attributes {
@@ -48,7 +57,9 @@ impl Link {
                 }
                 LinkAttribute::LinkInfo(infos) => {
                     link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
-                    link.is_forwarding = infos.iter().any(is_forwarding);
+                    let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
+                    link.is_forwarding = is_port_with(infos, &forwarding);
+                    link.is_isolated = is_port_with(infos, &InfoBridgePort::Isolated(true));
                 }
                 _ => {}
             }
@@ -57,7 +68,8 @@ impl Link {
     }
 }
 
-fn is_forwarding(info: &LinkInfo) -> bool {
-    let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
-    matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(data)) if data.contains(&forwarding))
+fn is_port_with(infos: &[LinkInfo], property: &InfoBridgePort) -> bool {
+    infos.iter().any(|info| {
+        matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(data)) if data.contains(property))
+    })
 }

@@ -58,7 +58,8 @@ impl Wire {
         panic!("the control frame did not reach {}", self.name);
     }
 
-    fn receive(&self) -> Vec<u8> {
+    /// The next frame, empty where none comes for a while.
+    pub fn receive(&self) -> Vec<u8> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
         match self.socket.recv(&mut buffer) {
             // SAFETY: the kernel has written the first `length` bytes.

@@ -6,6 +6,8 @@
 )]
 
 pub mod frames;
+pub mod guest;
+pub mod talk;
 
 use std::fs::File;
 use std::future::Future;

@@ -24,6 +24,7 @@ fn nics(machine: &Machine) -> NicSight {
         front: true,
         tenant: true,
         fenced: Some(machine.fenced),
+        lost: false,
     }
 }
 
@@ -124,6 +125,7 @@ impl World {
             )]
             .into(),
             network: NetworkSight {
+                front: true,
                 projects: projects.collect(),
                 vm_nics: self.vms.iter().map(|(id, vm)| (*id, nics(vm))).collect(),
             },
