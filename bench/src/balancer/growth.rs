@@ -1,5 +1,6 @@
-//! How the CPU time of a request grows with threads, backends and idle clients. Ours alone: there is nothing
-//! to compare, but each round has all points, one after the other.
+//! How the CPU time of a request grows with threads, backends and idle clients. Each round has all points of a
+//! curve, one after the other. Where what grows is the machine's affair as well, as with threads, the peers have
+//! the same curve.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -16,6 +17,7 @@ pub struct Growth {
     /// Its name on the command line and in the results.
     pub id: &'static str,
     title: &'static str,
+    kind: Kind,
     of: Of,
     /// How much there is of it at each point.
     points: &'static [usize],
@@ -24,23 +26,52 @@ pub struct Growth {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
+    /// On as many cores as there are threads.
     Threads,
+    /// All on the proxy's one core.
+    ThreadsOnOneCore,
     Backends,
     Idle,
 }
 
 /// All curves.
-pub const GROWTHS: [Growth; 3] = [
+pub const GROWTHS: [Growth; 6] = [
     Growth {
         id: "growth-threads",
         title: "threads",
+        kind: Kind::Evenkeel,
         of: Of::Threads,
         points: &[1, 2],
         target: Some(1.15),
     },
     Growth {
+        id: "growth-threads-one-core",
+        title: "threads on one core",
+        kind: Kind::Evenkeel,
+        of: Of::ThreadsOnOneCore,
+        points: &[1, 2],
+        target: None,
+    },
+    Growth {
+        id: "growth-threads-haproxy",
+        title: "threads of HAProxy",
+        kind: Kind::Haproxy,
+        of: Of::Threads,
+        points: &[1, 2],
+        target: None,
+    },
+    Growth {
+        id: "growth-threads-nginx",
+        title: "workers of nginx",
+        kind: Kind::Nginx,
+        of: Of::Threads,
+        points: &[1, 2],
+        target: None,
+    },
+    Growth {
         id: "growth-backends",
         title: "backends",
+        kind: Kind::Evenkeel,
         of: Of::Backends,
         points: &[10, 100, 1_000],
         target: None,
@@ -48,6 +79,7 @@ pub const GROWTHS: [Growth; 3] = [
     Growth {
         id: "growth-idle",
         title: "idle connections",
+        kind: Kind::Evenkeel,
         of: Of::Idle,
         points: &[10, 100, 1_000, 10_000],
         target: None,
@@ -95,12 +127,12 @@ impl Bench {
             .iter()
             .map(|at| match growth.of {
                 Of::Idle => (*at).min(self.parameters.idle_connections),
-                Of::Threads | Of::Backends => *at,
+                Of::Threads | Of::ThreadsOnOneCore | Of::Backends => *at,
             })
             .collect();
         let proxies = points
             .iter()
-            .map(|at| self.start_at(growth.of, *at))
+            .map(|at| self.start_at(growth, *at))
             .collect::<Result<Vec<_>>>()?;
         let mut curve = vec![Vec::new(); points.len()];
         let mut errors = Vec::new();
@@ -124,7 +156,7 @@ impl Bench {
         Ok(sum_up(growth, &points, curve, errors))
     }
 
-    fn start_at(&self, of: Of, at: usize) -> Result<Proxy> {
+    fn start_at(&self, growth: &Growth, at: usize) -> Result<Proxy> {
         let usual = Shape {
             mode: Mode::Http,
             backends: self.parameters.backends,
@@ -132,13 +164,17 @@ impl Bench {
         };
         let one = [self.cores.proxy];
         let two = [self.cores.proxy, self.cores.second];
-        let (shape, cores) = match of {
-            Of::Threads if at > 1 => (
+        let (shape, cores) = match growth.of {
+            Of::Threads | Of::ThreadsOnOneCore => (
                 Shape {
                     threads: at,
                     ..usual
                 },
-                &two[..],
+                if growth.of == Of::Threads && at > 1 {
+                    &two[..]
+                } else {
+                    &one[..]
+                },
             ),
             Of::Backends => (
                 Shape {
@@ -147,9 +183,9 @@ impl Bench {
                 },
                 &one[..],
             ),
-            Of::Threads | Of::Idle => (usual, &one[..]),
+            Of::Idle => (usual, &one[..]),
         };
-        self.workshop.start(Kind::Evenkeel, shape, cores)
+        self.workshop.start(growth.kind, shape, cores)
     }
 
     fn measure_at(&self, of: Of, at: usize, proxy: &Proxy) -> Result<f64> {

@@ -1,4 +1,4 @@
-//! HAProxy at its best: one thread, connections to the origin shared by all clients, splicing, no log.
+//! HAProxy at its best: as many threads as cores, connections to the origin shared by all clients, splicing, no log.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -24,6 +24,7 @@ fn config(plan: &Plan, more: &str) -> Result<String> {
     let Plan {
         front, connections, ..
     } = plan;
+    let threads = plan.shape.threads;
     let (mode, check) = match plan.shape.mode {
         Mode::Http => (
             "http\n  http-reuse always",
@@ -34,11 +35,11 @@ fn config(plan: &Plan, more: &str) -> Result<String> {
     // Without `no strict-limits` it refuses to start where it may not open two files for each connection,
     // of which idle clients need one.
     let mut config = format!(
-        "global\n  nbthread 1\n  maxconn {connections}\n  no strict-limits\n{more}\
+        "global\n  nbthread {threads}\n  maxconn {connections}\n  no strict-limits\n{more}\
          defaults\n  mode {mode}\n  option splice-request\n  option splice-response\n\
          \x20 timeout connect 3s\n  timeout client 300s\n  timeout server 300s\n\
          \x20 timeout http-request 10s\n  timeout http-keep-alive 300s\n\
-         frontend front\n  bind {front} backlog 4096\n  maxconn {connections}\n  default_backend origin\n\
+         frontend front\n  bind {front} backlog 4096 shards by-thread\n  maxconn {connections}\n  default_backend origin\n\
          backend origin\n  balance roundrobin\n  {check}\n"
     );
     for (number, backend) in plan.backends.iter().enumerate() {

@@ -67,7 +67,7 @@ pub struct Shape {
     pub mode: Mode,
     /// Backends: addresses of the one origin.
     pub backends: usize,
-    /// Forwarding threads, of which only ours may have more than one here.
+    /// Threads that forward; nginx's are processes.
     pub threads: usize,
 }
 

@@ -1,4 +1,4 @@
-//! nginx at its best: one worker, kept connections to the origin, no access log, nothing on disk.
+//! nginx at its best: as many workers as cores, kept connections to the origin, no access log, nothing on disk.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -24,6 +24,7 @@ pub fn command(plan: &Plan) -> Result<Command> {
 
 fn config(plan: &Plan) -> Result<String> {
     // A proxied request takes two; the rest is room for the checks of the machine's limits.
+    let workers = plan.shape.threads;
     let slots = plan.connections + 1_000;
     let mut servers = String::new();
     for backend in &plan.backends {
@@ -37,15 +38,24 @@ fn config(plan: &Plan) -> Result<String> {
         ),
     };
     Ok(format!(
-        "{module}daemon off;\nuser root;\nworker_processes 1;\npid nginx.pid;\nerror_log stderr error;\n\
+        "{module}daemon off;\nuser root;\nworker_processes {workers};\npid nginx.pid;\nerror_log stderr error;\n\
          events {{\n  worker_connections {slots};\n  multi_accept on;\n}}\n{traffic}"
     ))
+}
+
+/// Has each worker a listening socket of its own, where there are several.
+fn shared(plan: &Plan) -> &'static str {
+    if plan.shape.threads > 1 {
+        " reuseport"
+    } else {
+        ""
+    }
 }
 
 /// 96 KiB is the largest first buffer that the C library does not map anew for each request; with all these
 /// sizes 64 KiB cost 6 % less than with half of them, and 10 MiB 4 %.
 fn http(plan: &Plan, servers: &str) -> String {
-    let front = plan.front;
+    let (front, shared) = (plan.front, shared(plan));
     format!(
         "http {{
   access_log off;
@@ -66,7 +76,7 @@ fn http(plan: &Plan, servers: &str) -> String {
     keepalive_timeout 300s;
   }}
   server {{
-    listen {front} backlog=4096;
+    listen {front} backlog=4096{shared};
     location / {{
       proxy_pass http://origin;
       proxy_http_version 1.1;
@@ -84,14 +94,14 @@ fn http(plan: &Plan, servers: &str) -> String {
 
 /// Against buffers of 64 KiB, 10 MiB cost a quarter less, and a new connection 2 % more.
 fn stream(plan: &Plan, servers: &str) -> String {
-    let front = plan.front;
+    let (front, shared) = (plan.front, shared(plan));
     format!(
         "stream {{
   access_log off;
   upstream origin {{
 {servers}  }}
   server {{
-    listen {front} backlog=4096;
+    listen {front} backlog=4096{shared};
     tcp_nodelay on;
     proxy_pass origin;
     proxy_buffer_size 256k;
