@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("planner", &["model"]),
     ("balancing", &["model"]),
+    ("collectd", &[]),
     ("store", &["model"]),
     ("network", &["model"]),
     ("compute", &["model", "network"]),
