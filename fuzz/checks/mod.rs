@@ -12,6 +12,7 @@
 )]
 
 pub mod chunked_body;
+pub mod collectd_packet;
 pub mod configuration;
 pub mod exchange;
 mod peers;

@@ -52,3 +52,8 @@ fn proxy_headers_that_were_once_found_are_read_as_another_reads_them() {
 fn configurations_that_were_once_found_are_read_without_a_panic() {
     replay("configuration", checks::configuration::check);
 }
+
+#[test]
+fn collectds_packets_that_were_once_found_are_read_without_a_panic() {
+    replay("collectd_packet", checks::collectd_packet::check);
+}
