@@ -24,6 +24,15 @@ pub enum End {
     Backend,
 }
 
+/// A connection is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which one.
+    pub end: End,
+    /// What the kernel says of it.
+    pub error: Errno,
+}
+
 /// Both ends of a session.
 pub struct Ends<'a> {
     /// The client's side.
@@ -57,6 +66,23 @@ impl Lane {
         self.direction.has_ended()
     }
 
+    /// Whether the sink was given all that the source will ever give.
+    #[must_use]
+    pub fn has_delivered(&self) -> bool {
+        self.direction.has_delivered()
+    }
+
+    /// The sink's connection is broken: what the source still says is thrown away.
+    pub fn lose_sink(&mut self, context: &mut Context) {
+        self.outbox.clear(&mut context.buffers);
+        self.direction.lose_sink();
+    }
+
+    /// The source's connection is broken: it gives no more.
+    pub fn lose_source(&mut self) {
+        self.direction.end_of_source();
+    }
+
     /// Moves bytes from `source` to the other end, or an end of its half; says whether anything was done.
     ///
     /// # Errors
@@ -67,7 +93,7 @@ impl Lane {
         ends: &mut Ends<'_>,
         context: &mut Context,
         scratch: &mut Scratch,
-    ) -> Result<bool, Errno> {
+    ) -> Result<bool, Broken> {
         let sink = source.other();
         let readable = ends.wire(source, context)?.readable;
         let writable = ends.wire(sink, context)?.writable;
@@ -84,6 +110,7 @@ impl Lane {
                 self.direction.end_of_sink();
                 return Ok(true);
             }
+            Act::Discard => ends.receive(source, &mut scratch.input, context)?,
             Act::Wait | Act::Nothing => return Ok(false),
         };
         match received {
@@ -93,7 +120,7 @@ impl Lane {
             }
             Received::Ended => self.direction.end_of_source(),
             Received::Blocked => return Ok(false),
-            Received::Failed(error) => return Err(error),
+            Received::Failed(error) => return Err(Broken { end: source, error }),
         }
         Ok(true)
     }
@@ -105,7 +132,7 @@ impl Lane {
         ends: &mut Ends<'_>,
         context: &mut Context,
         scratch: &mut Scratch,
-    ) -> Result<Received, Errno> {
+    ) -> Result<Received, Broken> {
         if self.bulk.is_sustained()
             && let Some(pipe) = context.lend_pipe()
         {
@@ -121,7 +148,7 @@ impl Lane {
         ends: &mut Ends<'_>,
         context: &mut Context,
         scratch: &mut Scratch,
-    ) -> Result<Received, Errno> {
+    ) -> Result<Received, Broken> {
         let room = context.read_bytes();
         let input = scratch.input.get_mut(..room).unwrap_or_default();
         let received = ends.receive(source, input, context)?;
@@ -140,7 +167,7 @@ impl Lane {
         source: End,
         ends: &mut Ends<'_>,
         context: &mut Context,
-    ) -> Result<Received, Errno> {
+    ) -> Result<Received, Broken> {
         let received = ends.splice_in(source, &mut pipe, context);
         let mut sent = Ok(0);
         if let Ok(Received::Bytes(count)) = received {
@@ -166,15 +193,18 @@ impl End {
     }
 }
 
-/// The backend's connection may be gone, which is an error like any other of a connection's.
+/// The backend's connection may be gone, which is a break like any other.
 impl Ends<'_> {
-    fn upstream<'a>(&self, context: &'a mut Context) -> Result<&'a mut Upstream, Errno> {
+    fn upstream<'a>(&self, context: &'a mut Context) -> Result<&'a mut Upstream, Broken> {
         self.upstream
             .and_then(|key| context.upstreams.get_mut(key))
-            .ok_or(Errno::NOTCONN)
+            .ok_or(Broken {
+                end: End::Backend,
+                error: Errno::NOTCONN,
+            })
     }
 
-    fn wire<'a>(&'a mut self, end: End, context: &'a mut Context) -> Result<&'a mut Wire, Errno> {
+    fn wire<'a>(&'a mut self, end: End, context: &'a mut Context) -> Result<&'a mut Wire, Broken> {
         match end {
             End::Client => Ok(&mut self.peer.wire),
             End::Backend => Ok(&mut self.upstream(context)?.wire),
@@ -186,18 +216,19 @@ impl Ends<'_> {
         from: End,
         into: &mut [u8],
         context: &mut Context,
-    ) -> Result<Received, Errno> {
+    ) -> Result<Received, Broken> {
         match from {
             End::Client => Ok(self.peer.receive(into, context)),
             End::Backend => Ok(self.upstream(context)?.wire.receive(into)),
         }
     }
 
-    fn send(&mut self, to: End, bytes: &[u8], context: &mut Context) -> Result<usize, Errno> {
-        match to {
+    fn send(&mut self, to: End, bytes: &[u8], context: &mut Context) -> Result<usize, Broken> {
+        let sent = match to {
             End::Client => self.peer.send([bytes, b""], false, context),
             End::Backend => self.upstream(context)?.wire.send([bytes, b""], false),
-        }
+        };
+        sent.map_err(|error| Broken { end: to, error })
     }
 
     fn send_waiting(
@@ -205,11 +236,12 @@ impl Ends<'_> {
         to: End,
         outbox: &mut Outbox,
         context: &mut Context,
-    ) -> Result<usize, Errno> {
-        match to {
+    ) -> Result<usize, Broken> {
+        let sent = match to {
             End::Client => self.peer.send_waiting(outbox, context),
             End::Backend => outbox.send(&mut self.upstream(context)?.wire),
-        }
+        };
+        sent.map_err(|error| Broken { end: to, error })
     }
 
     fn splice_in(
@@ -217,7 +249,7 @@ impl Ends<'_> {
         from: End,
         pipe: &mut Pipe,
         context: &mut Context,
-    ) -> Result<Received, Errno> {
+    ) -> Result<Received, Broken> {
         match from {
             End::Client => Ok(self.peer.splice_in(pipe, u64::MAX, context)),
             End::Backend => Ok(self.upstream(context)?.wire.splice_in(pipe, u64::MAX)),
@@ -229,10 +261,11 @@ impl Ends<'_> {
         to: End,
         pipe: &mut Pipe,
         context: &mut Context,
-    ) -> Result<usize, Errno> {
-        match to {
+    ) -> Result<usize, Broken> {
+        let sent = match to {
             End::Client => self.peer.splice_out(pipe, context),
             End::Backend => self.upstream(context)?.wire.splice_out(pipe),
-        }
+        };
+        sent.map_err(|error| Broken { end: to, error })
     }
 }

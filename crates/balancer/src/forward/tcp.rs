@@ -3,11 +3,23 @@
 //!
 //! The backend is connected to before the client has sent a byte, since in many protocols the server
 //! speaks first. A client that no backend takes is reset.
+//!
+//! ```text
+//!  connecting ──▶ both lanes move ── both have ended ──────────────────────────▶ closed
+//!                   │        │
+//!                   │        └─ the client broke off ──────────────────────────▶ both are reset
+//!                   └─ the backend broke off: what it had sent goes on to the client;
+//!                      what the client says is thrown away
+//!                        ├─ it had ended its half before ─▶ FIN to the client ─▶ closed
+//!                        └─ it had not ── the client has acknowledged all ─────▶ reset
+//! ```
+
+use rustix::io::Errno;
 
 use super::admission::{Outcome, Stay};
 use super::context::{Context, Scratch};
 use super::dial::{Dial, Dialed, Kept, Stage, reason_of};
-use super::lane::{End, Ends, Lane};
+use super::lane::{Broken, End, Ends, Lane};
 use super::outbox::Outbox;
 use super::peer::{Peer, Step};
 use super::slots::Key;
@@ -18,6 +30,11 @@ use crate::line::Grant;
 use crate::proxy_protocol;
 use crate::statistics::add;
 
+/// Milliseconds that a client is given to end its half, once its backend is gone and all is said.
+const LINGER_MS: u64 = 2_000;
+/// Milliseconds between two looks at whether a client has taken in all that its backend had sent.
+const TAKEN_IN_MS: u64 = 20;
+
 /// A client's connection whose bytes pass through unread.
 pub struct TcpSession {
     upstream: Option<Key>,
@@ -27,6 +44,17 @@ pub struct TcpSession {
     down: Lane,
     /// Whether the backend may not know yet that its connection has come about.
     unconfirmed: bool,
+    /// The backend's connection has broken.
+    lost: Option<Lost>,
+}
+
+/// What a backend whose connection has broken had said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// That it would send no more.
+    Ended,
+    /// No end: what it sent may be a part of something.
+    CutOff,
 }
 
 impl TcpSession {
@@ -42,6 +70,7 @@ impl TcpSession {
             up: Lane::new(announcement(peer, context)),
             down: Lane::default(),
             unconfirmed: false,
+            lost: None,
         };
         let step = session.dial(peer, context);
         (session, step)
@@ -65,6 +94,7 @@ impl TcpSession {
             up: Lane::new(to_backend),
             down: Lane::new(to_client),
             unconfirmed: false,
+            lost: None,
         }
     }
 
@@ -132,6 +162,9 @@ impl TcpSession {
         if upstream.connecting {
             return self.await_connection(peer, context);
         }
+        if self.lost == Some(Lost::CutOff) && self.down.has_delivered() {
+            return await_taking_in(peer, context);
+        }
         let upstream = self.upstream;
         let ends = &mut Ends { peer, upstream };
         let moved = [
@@ -145,17 +178,40 @@ impl TcpSession {
             [Ok(false), Ok(false)] => Step::Blocked,
             [Ok(_), Ok(_)] if self.up.has_ended() && self.down.has_ended() => Step::Close,
             [Ok(_), Ok(_)] => {
+                if self.lost.is_some() && self.down.has_ended() {
+                    bound_from_now(LINGER_MS, peer, context);
+                }
                 peer.expect_within(context.snapshot.timeouts.idle_ms, context);
                 Step::Again
             }
-            _ => {
-                // Each side learns that the other is gone.
-                if let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get(key)) {
-                    upstream.wire.reset_on_close();
-                }
-                Step::Reset
-            }
+            [up, down] => self.take_break([up.err(), down.err()], context),
         }
+    }
+
+    /// One of the connections is broken, or both are. Each side learns that the other is gone.
+    fn take_break(&mut self, [up, down]: [Option<Broken>; 2], context: &mut Context) -> Step {
+        let client_is_gone = [up, down].iter().flatten().any(|it| it.end == End::Client);
+        let upstream = self.upstream.and_then(|key| context.upstreams.get_mut(key));
+        let Some(upstream) = upstream else {
+            return Step::Reset;
+        };
+        if client_is_gone {
+            upstream.wire.reset_on_close();
+            return Step::Reset;
+        }
+        // What it had sent is read to the end, whatever the events say.
+        upstream.wire.readable = true;
+        // The kernel says EPIPE of a connection that was reset after the other side had ended its half.
+        let had_ended = up.is_some_and(|up| up.error == Errno::PIPE) && down.is_none();
+        self.lost.get_or_insert(match had_ended {
+            true => Lost::Ended,
+            false => Lost::CutOff,
+        });
+        self.up.lose_sink(context);
+        if down.is_some() {
+            self.down.lose_source();
+        }
+        Step::Again
     }
 
     /// The handshake's last segment waits for what the client says and travels with it. A client that says
@@ -204,9 +260,12 @@ impl TcpSession {
         }
         let upstream = self.upstream.and_then(|key| context.upstreams.get(key));
         if upstream.is_some_and(|upstream| upstream.connecting) {
-            self.leave_and_go_on(Reason::ConnectTimeout, peer, context)
-        } else {
-            Step::Reset
+            return self.leave_and_go_on(Reason::ConnectTimeout, peer, context);
+        }
+        match self.lost {
+            Some(Lost::CutOff) if self.down.has_delivered() => await_taking_in(peer, context),
+            Some(Lost::Ended) if self.down.has_ended() => Step::Close,
+            _ => Step::Reset,
         }
     }
 
@@ -236,6 +295,24 @@ impl TcpSession {
         self.leave_backend(Outcome::Untold, context);
         self.up.end(context);
         self.down.end(context);
+    }
+}
+
+/// The backend broke off, and all that it had sent is on its way to the client: the reset that says so must
+/// not overtake it.
+fn await_taking_in(peer: &mut Peer, context: &mut Context) -> Step {
+    bound_from_now(context.snapshot.timeouts.idle_ms, peer, context);
+    if context.now >= peer.at_the_latest || peer.wire.unacknowledged() == 0 {
+        return Step::Reset;
+    }
+    peer.expect_within(TAKEN_IN_MS, context);
+    Step::Blocked
+}
+
+/// Bounds what is left of the session, from the first time that this is said.
+fn bound_from_now(within_ms: u64, peer: &mut Peer, context: &Context) {
+    if peer.at_the_latest == u64::MAX {
+        peer.at_the_latest = context.now.saturating_add(within_ms);
     }
 }
 

@@ -6,7 +6,13 @@
 //!     │ source ended       (nothing is read while bytes wait: backpressure)
 //!     ▼
 //!  Ending ── sink's half is ended ──▶ Ended
+//!
+//!  any ── sink is lost ──▶ Discarding ── source ended ──▶ Ended
 //! ```
+//!
+//! A sink that is lost takes nothing more. Its source is read all the same and what it says is thrown away:
+//! bytes that nobody has read would turn a close into a reset, which may cost the source what it is being
+//! sent the other way.
 //!
 //! The two directions of a session know nothing of each other: one can end while the other goes on, which
 //! is all that a half-close is. The session has ended when both have.
@@ -20,6 +26,8 @@ pub enum Act {
     Write,
     /// End the sink's half.
     EndSink,
+    /// Read from the source and throw away what came.
+    Discard,
     /// Nothing, until something is ready.
     Wait,
     /// Nothing any more.
@@ -32,6 +40,7 @@ pub struct Direction {
     holding: bool,
     source_ended: bool,
     sink_ended: bool,
+    sink_lost: bool,
 }
 
 impl Direction {
@@ -51,6 +60,12 @@ impl Direction {
             Self {
                 sink_ended: true, ..
             } => Act::Nothing,
+            Self {
+                sink_lost: true, ..
+            } if source_readable => Act::Discard,
+            Self {
+                sink_lost: true, ..
+            } => Act::Wait,
             Self { holding: true, .. } if sink_writable => Act::Write,
             Self { holding: true, .. } => Act::Wait,
             Self {
@@ -69,6 +84,20 @@ impl Direction {
     /// The source will give no more.
     pub fn end_of_source(&mut self) {
         self.source_ended = true;
+        self.sink_ended |= self.sink_lost;
+    }
+
+    /// The sink will take no more; what is held is lost.
+    pub fn lose_sink(&mut self) {
+        self.holding = false;
+        self.sink_lost = true;
+        self.sink_ended |= self.source_ended;
+    }
+
+    /// Whether the sink was given all that the source will ever give.
+    #[must_use]
+    pub fn has_delivered(&self) -> bool {
+        self.source_ended && !self.holding
     }
 
     /// The sink's half was ended.
@@ -109,6 +138,22 @@ mod tests {
         assert_eq!(direction.next(true, true), Act::Nothing);
     }
 
+    #[test]
+    fn a_source_whose_sink_is_lost_is_read_to_its_end() {
+        let mut direction = Direction::new(true);
+        direction.lose_sink();
+        assert_eq!(direction.next(false, true), Act::Wait);
+        assert_eq!(direction.next(true, false), Act::Discard);
+        assert!(!direction.has_ended());
+        direction.end_of_source();
+        assert!(direction.has_ended());
+        assert_eq!(direction.next(true, true), Act::Nothing);
+        let mut ended_before = Direction::default();
+        ended_before.end_of_source();
+        ended_before.lose_sink();
+        assert!(ended_before.has_ended());
+    }
+
     proptest! {
         /// A source of so many bytes and a sink that takes so many at a time, at any readiness.
         #[test]
@@ -143,6 +188,7 @@ mod tests {
                         ended = true;
                         direction.end_of_sink();
                     }
+                    Act::Discard => prop_assert!(false, "no sink was lost"),
                     Act::Wait => prop_assert!(!(readable && writable)),
                     Act::Nothing => prop_assert!(direction.has_ended()),
                 }

@@ -1,9 +1,12 @@
 //! TCP sessions.
 
 use std::io::Write;
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Client, Host, Origin, eventually, in_namespace, tcp_config};
+use crate::support::{Client, Host, Origin, break_off, eventually, in_namespace, tcp_config};
 
 fn echo() -> Origin {
     Origin::serving(|mut stream, log| {
@@ -41,7 +44,7 @@ fn a_server_may_speak_first_and_end_first() {
     in_namespace(|| {
         let origin = Origin::serving(|mut stream, log| {
             let _ = stream.write_all(b"220 ready\r\n");
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.shutdown(Shutdown::Write);
             let mut buffer = [0u8; 64];
             while log.read(&mut stream, &mut buffer) > 0 {}
         });
@@ -100,7 +103,7 @@ fn a_large_stream_passes_whole_in_bounded_memory() {
             for _ in 0..SIZE >> 16 {
                 writer.write_all(&piece).unwrap();
             }
-            writer.shutdown(std::net::Shutdown::Write).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
         });
         let got = client.rest().unwrap();
         sender.join().unwrap();
@@ -174,5 +177,66 @@ fn the_balancers_own_connections_are_answered_and_counted_nowhere() {
             heartbeat.progress_age_ms.is_some_and(|age| age < 1_000)
         });
         assert_eq!(heartbeat.counters, model::Counters::default());
+    });
+}
+
+/// An origin that says so many bytes, and once they have left its machine ends or breaks off; and whether it
+/// has.
+fn saying(length: usize, breaks_off: bool) -> (Origin, Arc<AtomicBool>) {
+    let gone = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&gone);
+    let origin = Origin::serving(move |mut stream, log| {
+        let answer = vec![b'a'; length];
+        if log.read(&mut stream, &mut [0]) == 0 || stream.write_all(&answer).is_err() {
+            return;
+        }
+        eventually("all is sent", || {
+            (unacknowledged(&stream) == 0).then_some(())
+        });
+        if breaks_off {
+            break_off(&stream);
+        } else {
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
+        told.store(true, Ordering::SeqCst);
+    });
+    (origin, gone)
+}
+
+fn unacknowledged(stream: &TcpStream) -> libc::c_int {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the kernel writes one int, which lives through the call.
+    let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    assert_eq!(asked, 0);
+    bytes
+}
+
+#[test]
+fn what_a_backend_sent_before_it_was_gone_reaches_a_client_that_is_still_sending() {
+    const LENGTH: usize = 3 << 20;
+    in_namespace(|| {
+        for breaks_off in [false, true] {
+            let ((origin, gone), host) = (saying(LENGTH, breaks_off), Host::start());
+            host.serve(&tcp_config(1, &[origin.address]));
+            let mut client = Client::connect(host.front());
+            client.send("?");
+            eventually("the backend is gone", || {
+                gone.load(Ordering::SeqCst).then_some(())
+            });
+            for said in 2..6 {
+                client.send_if_open("x");
+                host.await_heartbeat("the balancer has taken in what was said", |h| {
+                    h.counters.bytes_in >= said || h.counters.open_connections == 0
+                });
+            }
+            let got = client.exactly(LENGTH).expect("all that the backend sent");
+            assert!(got.iter().all(|&byte| byte == b'a'));
+            // A part is not taken for the whole.
+            assert_eq!(client.rest().is_none(), breaks_off);
+            drop(client);
+            host.await_heartbeat("the session is over", |h| {
+                h.backends[0].active == 0 && h.counters.open_connections == 0
+            });
+        }
     });
 }
