@@ -210,18 +210,21 @@ impl Deployment {
     }
 
     /// One socket for each thread, when the address is not the one that is listened on already. Sockets
-    /// of another process come first: connections may wait in them.
+    /// of another process come first: connections may wait in them, so they are kept for the next time when
+    /// the others cannot be had.
     fn listeners(&mut self, address: SocketAddrV4) -> Result<Vec<OwnedFd>, Errno> {
         if self.listening == Some(address) {
             return Ok(Vec::new());
         }
+        let fits = |(there, _): &(SocketAddrV4, OwnedFd)| *there == address;
+        let inherited = self.inherited.iter().filter(|entry| fits(entry)).count();
+        let missing = self.shared.threads.len().saturating_sub(inherited);
+        let opened: Vec<_> = (0..missing)
+            .map(|_| listen(address))
+            .collect::<Result<_, _>>()?;
         let inherited = std::mem::take(&mut self.inherited).into_iter();
-        let fitting = inherited.filter(|(there, _)| *there == address);
-        let mut listeners: Vec<_> = fitting.map(|(_, socket)| socket).collect();
-        while listeners.len() < self.shared.threads.len() {
-            listeners.push(listen(address)?);
-        }
-        Ok(listeners)
+        let fitting = inherited.filter(fits).map(|(_, socket)| socket);
+        Ok(fitting.chain(opened).collect())
     }
 
     fn run(
@@ -319,4 +322,26 @@ fn tables(algorithm: &Algorithm, targets: &[Target]) -> Maglev {
         }
     }
     Maglev::new(&backends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    #[test]
+    fn sockets_of_another_process_outlive_a_port_that_cannot_be_listened_on() {
+        // It lets no other socket listen beside it.
+        let alone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = alone.local_addr().unwrap() else {
+            panic!("bound to IPv4");
+        };
+        let shared = Arc::new(Shared::new(2, String::new()).unwrap());
+        let mut deployment = Deployment::new(shared);
+        deployment.inherit(vec![(address, alone.into())], Vec::new());
+        for _ in 0..2 {
+            assert_eq!(deployment.listeners(address).err(), Some(Errno::ADDRINUSE));
+            TcpStream::connect(address).expect("a connection waits in it");
+        }
+    }
 }
