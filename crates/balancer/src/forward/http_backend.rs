@@ -209,7 +209,7 @@ impl HttpSession {
         if flight.passed {
             return Step::Reset;
         }
-        let client_is_slow = !flight.exchange.request_is_whole() && !flight.request.waits();
+        let client_is_slow = flight.exchange.awaits_request() && !flight.request.waits();
         let reason = if client_is_slow {
             Reason::RequestTimeout
         } else {

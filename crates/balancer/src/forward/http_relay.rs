@@ -145,6 +145,7 @@ impl HttpSession {
             date: Some(context.date),
         };
         let (fields, out) = (&mut scratch.fields, &mut scratch.out);
+        let awaited_client = flight.exchange.awaits_request();
         let AnswerStep { consumed, body } =
             match flight.exchange.take_answer(input, moment, fields, out) {
                 Ok(step) => step,
@@ -168,6 +169,7 @@ impl HttpSession {
         }
         let is_tunnel = flight.exchange.is_tunnel();
         let final_has_come = flight.exchange.answer_is_final();
+        let invites_client = !awaited_client && flight.exchange.awaits_request();
         let closes = flight.exchange.closing() == Closing::Closes;
         let last = whole && closes && !peer.wire.readable && self.held.is_empty();
         let body = input.get(body).unwrap_or_default();
@@ -180,8 +182,9 @@ impl HttpSession {
         } else if is_tunnel {
             Step::Tunnel
         } else {
-            // What comes before the final head, interim answers included, does not begin the answer.
-            if final_has_come {
+            // What comes before the final head, interim answers included, does not begin the answer. But
+            // after a `100` it is the client's turn.
+            if final_has_come || invites_client {
                 peer.expect_within(context.snapshot.timeouts.idle_ms, context);
             }
             Step::Again

@@ -121,12 +121,16 @@ pub(super) fn look_for_answer(flight: &Flight, context: &mut Context) {
     }
 }
 
-/// Waits for the answer to begin once all of the request is sent, and until then for any byte.
+/// Waits for the answer to begin once all of the request is sent, or for leave to send the rest, and until
+/// then for any byte.
 pub(super) fn expect_progress(flight: &mut Flight, peer: &mut Peer, context: &mut Context) {
-    let sent = !flight.request.waits() && flight.exchange.request_is_whole();
+    let exchange = &flight.exchange;
+    let backend_is_next = !flight.request.waits() && !exchange.awaits_request();
     let timeouts = &context.snapshot.timeouts;
-    let wait_ms = if sent && !flight.exchange.answer_is_final() {
-        flight.dial.await_answer(context);
+    let wait_ms = if backend_is_next && !exchange.answer_is_final() {
+        if exchange.request_is_whole() {
+            flight.dial.await_answer(context);
+        }
         timeouts.response_ms
     } else {
         timeouts.idle_ms

@@ -96,7 +96,8 @@ pub struct Exchange {
     interim: u8,
     to_head: bool,
     idempotent: bool,
-    expects_continue: bool,
+    /// The client sends its body only once it was told to go on.
+    awaits_continue: bool,
     asked_to_switch: bool,
     switched: bool,
     client: Version,
@@ -116,7 +117,7 @@ impl Exchange {
             interim: 0,
             to_head: head.method == b"HEAD",
             idempotent: head.is_idempotent(),
-            expects_continue: head.expects_continue,
+            awaits_continue: head.expects_continue,
             asked_to_switch: head.upgrade.is_some(),
             switched: false,
             client: head.version,
@@ -138,6 +139,8 @@ impl Exchange {
     /// # Errors
     /// Malformed chunks: the client is answered with 400, and the backend's connection is given up.
     pub fn take_request(&mut self, input: &mut [u8]) -> Result<Advance, Malformed> {
+        // Who sends it does not wait for leave, or no longer does.
+        self.awaits_continue &= input.is_empty();
         self.request.advance(input)
     }
 
@@ -148,11 +151,14 @@ impl Exchange {
     }
 
     /// Whether the client has to send more before anything else happens: not while it waits for a `100` to
-    /// do so, nor once the answer has overtaken the request.
+    /// do so (RFC 9110, section 10.1.1: then it is the backend's turn, with a `100` or with the answer), nor
+    /// once the answer has overtaken the request.
     #[must_use]
     pub fn awaits_request(&self) -> bool {
-        let invited = !self.expects_continue || self.answer_begun;
-        !self.request_is_whole() && !self.switched && !self.answer_is_final() && invited
+        !self.request_is_whole()
+            && !self.switched
+            && !self.answer_is_final()
+            && !self.awaits_continue
     }
 
     /// Bytes of the request that are still to come from the client, where that is known.
@@ -178,6 +184,7 @@ impl Exchange {
 
     /// So many of the opaque bytes have passed.
     pub fn pass_request(&mut self, count: u64) {
+        self.awaits_continue &= count == 0;
         self.request.pass(count);
     }
 
@@ -302,6 +309,7 @@ impl Exchange {
             }
             100..=199 => {
                 self.interim += 1;
+                self.awaits_continue &= head.status != 100;
                 self.answer = Answer::Head(HeadScanner::default());
             }
             _ => self.take_final_head(head, moment.leaving),

@@ -424,6 +424,64 @@ fn each_wait_has_its_bound_and_its_answer() {
     });
 }
 
+#[test]
+fn a_client_that_waits_for_leave_to_send_its_body_is_not_the_one_that_is_slow() {
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            while log.read(&mut stream, &mut buffer) > 0 {
+                if buffer.starts_with(b"GET /health") {
+                    let _ = stream.write_all(HEALTHY);
+                    return;
+                }
+                let answer = match &buffer[..] {
+                    head if head.starts_with(b"POST /hints") => {
+                        &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..]
+                    }
+                    head if head.starts_with(b"POST /leave") => b"HTTP/1.1 100 Continue\r\n\r\n",
+                    body if body.starts_with(b"hello") => {
+                        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+                    }
+                    _ => b"",
+                };
+                let _ = stream.write_all(answer);
+            }
+        });
+        let host = Host::start();
+        let mut config = http_config(1, &[origin.address]);
+        config.timeouts.response_ms = 150;
+        config.timeouts.idle_ms = 400;
+        host.serve(&config);
+        let ask = |path: &str| {
+            let mut client = Client::connect(host.front());
+            let fields = "Host: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+            client.send(format!("POST {path} HTTP/1.1\r\n{fields}"));
+            client
+        };
+        let said = |client: &mut Client| {
+            let reply = client.reply(false).expect("an answer");
+            (reply.status, reply.reason().unwrap_or_default().to_owned())
+        };
+        let timed_out = (504, "response-timeout".to_owned());
+        assert_eq!(said(&mut ask("/silent")), timed_out);
+        let mut hinted = ask("/hints");
+        assert_eq!(said(&mut hinted).0, 103);
+        assert_eq!(said(&mut hinted), timed_out);
+        // From now on it is the client's turn.
+        let mut slow = ask("/leave");
+        assert_eq!(said(&mut slow).0, 100);
+        assert_eq!(said(&mut slow).0, 408);
+        for path in ["/leave", "/silent"] {
+            let mut client = ask(path);
+            if path == "/leave" {
+                assert_eq!(said(&mut client).0, 100);
+            }
+            client.send("hello");
+            assert_eq!(said(&mut client).0, 200, "{path}");
+        }
+    });
+}
+
 /// An origin that reads for ever, and a balancer before it that has its request under way.
 fn silent() -> Origin {
     Origin::serving(|mut stream, log| {
