@@ -3,7 +3,7 @@
 //! A backend's place here outlives configurations: one that was taken out keeps its place until its last
 //! exchange has ended, and gets no new one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub struct Ask<'a> {
 pub(super) struct Held {
     pub(super) record: Arc<BackendRecord>,
     idle: Vec<Key>,
+    /// Idle ones that are not used before a time in milliseconds, the earliest first.
+    resting: VecDeque<(Key, u64)>,
     pub(super) configured: bool,
     pub(super) active: u32,
     pub(super) gate: Gate,
@@ -55,6 +57,7 @@ impl Held {
         Self {
             record: Arc::clone(record),
             idle: Vec::new(),
+            resting: VecDeque::new(),
             configured: false,
             active: 0,
             gate: Gate::default(),
@@ -257,6 +260,7 @@ impl Backends {
         for (index, entry) in (0u32..).zip(&mut self.held) {
             if let Some(held) = entry.as_mut().filter(|held| !held.configured) {
                 orphans.append(&mut held.idle);
+                orphans.extend(held.resting.drain(..).map(|(key, _)| key));
                 if held.active == 0 {
                     empty.push(Place(index));
                 }
@@ -356,34 +360,52 @@ impl Backends {
         }
     }
 
-    /// The idle connection that was used last, whose backend is least likely to have closed it.
-    pub fn take_idle(&mut self, place: Place) -> Option<Key> {
-        self.held_mut(place)?.idle.pop()
+    /// The idle connection that was used last, whose backend is least likely to have closed it; or one that
+    /// has rested for long enough.
+    pub fn take_idle(&mut self, place: Place, now: u64) -> Option<Key> {
+        let held = self.held_mut(place)?;
+        held.idle.pop().or_else(|| {
+            let (_, until) = held.resting.front()?;
+            let has_rested = *until <= now;
+            has_rested.then(|| held.resting.pop_front().map(|(key, _)| key))?
+        })
     }
 
-    /// Keeps an idle connection; false when it is not wanted and is to be closed.
-    pub fn keep_idle(&mut self, place: Place, upstream: Key) -> bool {
-        self.held_mut(place)
-            .filter(|held| held.configured && held.idle.len() < IDLE_CONNECTIONS)
-            .map(|held| held.idle.push(upstream))
-            .is_some()
+    /// Keeps an idle connection, one that is to rest until `rests_until` at least; false when it is not
+    /// wanted and is to be closed.
+    pub fn keep_idle(&mut self, place: Place, upstream: Key, rests_until: Option<u64>) -> bool {
+        let Some(held) = self.held_mut(place) else {
+            return false;
+        };
+        let is_wanted = held.configured && held.idle.len() + held.resting.len() < IDLE_CONNECTIONS;
+        if is_wanted {
+            match rests_until {
+                Some(until) => held.resting.push_back((upstream, until)),
+                None => held.idle.push(upstream),
+            }
+        }
+        is_wanted
     }
 
     /// Takes so many idle connections at most away from whoever has most of them, the one that was used
     /// least lately first. They are the caller's to close.
     pub fn spare_idle(&mut self, most: usize) -> Vec<Key> {
         let held = self.held.iter_mut().flatten();
-        let Some(richest) = held.max_by_key(|held| held.idle.len()) else {
+        let count = |held: &Held| held.resting.len() + held.idle.len();
+        let Some(richest) = held.max_by_key(|held| count(held)) else {
             return Vec::new();
         };
-        let count = most.min(richest.idle.len());
-        richest.idle.drain(..count).collect()
+        let resting = most.min(richest.resting.len());
+        let idle = (most - resting).min(richest.idle.len());
+        let resting = richest.resting.drain(..resting).map(|(key, _)| key);
+        resting.chain(richest.idle.drain(..idle)).collect()
     }
 
     /// An idle connection is no more.
     pub fn forget_idle(&mut self, place: Place, upstream: Key) {
         if let Some(held) = self.held_mut(place) {
             held.idle.retain(|&idle| idle != upstream);
+            held.resting.retain(|&(idle, _)| idle != upstream);
         }
     }
 }

@@ -38,6 +38,11 @@ const WAITING_BYTES: usize = 16 << 20;
 /// find them out as well.
 const CLOSED_FOR_ROOM: usize = 8;
 
+/// Milliseconds for which a connection rests whose last answer spoke of a body that was not to follow. One
+/// that follows all the same comes within them, unless its backend does something else in between, and ends
+/// the connection instead of being the next answer.
+const REST_MS: u64 = 1_000;
+
 /// Tags of what an event or a timer belongs to.
 pub mod tag {
     /// A client's connection.
@@ -257,7 +262,7 @@ impl Context {
     /// Lends an idle connection to the backend for an exchange of `owner`, if there is a sound one.
     /// `careful` looks at the socket itself: for requests that could not be sent twice.
     pub fn take_idle_upstream(&mut self, place: Place, owner: Key, careful: bool) -> Option<Key> {
-        while let Some(key) = self.backends.take_idle(place) {
+        while let Some(key) = self.backends.take_idle(place, self.now) {
             let Some(upstream) = self.upstreams.get_mut(key) else {
                 continue;
             };
@@ -331,8 +336,9 @@ impl Context {
         })
     }
 
-    /// Keeps a connection for the next exchange, or closes it when it is not wanted.
-    pub fn retire_upstream(&mut self, key: Key) {
+    /// Keeps a connection for the next exchange, or closes it when it is not wanted. One that `rests` is not
+    /// used for a moment.
+    pub fn retire_upstream(&mut self, key: Key, rests: bool) {
         let idle_ms = self.snapshot.timeouts.keep_alive_ms;
         let Some(upstream) = self.upstreams.get_mut(key) else {
             return;
@@ -345,7 +351,9 @@ impl Context {
         let sound = !upstream.wire.hung_up
             && !upstream.wire.readable
             && upstream.wire.rest(self.epoll.as_fd(), token).is_ok();
-        if !sound || self.leaving || !self.backends.keep_idle(upstream.place, key) {
+        let place = upstream.place;
+        let rests_until = rests.then(|| self.now.saturating_add(REST_MS));
+        if !sound || self.leaving || !self.backends.keep_idle(place, key, rests_until) {
             self.upstreams.remove(key);
             return;
         }

@@ -231,7 +231,7 @@ impl HttpSession {
                 && flight.request.is_sent()
                 && flight.exchange.backend_may_stay()
             {
-                context.retire_upstream(upstream);
+                context.retire_upstream(upstream, flight.exchange.answer_is_silenced());
             } else {
                 context.upstreams.remove(upstream);
             }

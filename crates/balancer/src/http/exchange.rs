@@ -103,6 +103,8 @@ pub struct Exchange {
     client: Version,
     client_persists: bool,
     backend_persists: bool,
+    /// The answer's head speaks of a body that does not follow it.
+    is_silenced: bool,
 }
 
 impl Exchange {
@@ -123,6 +125,7 @@ impl Exchange {
             client: head.version,
             client_persists: head.keep_alive,
             backend_persists: false,
+            is_silenced: false,
         }
     }
 
@@ -335,10 +338,12 @@ impl Exchange {
             Version::Http11 => Output::Chunks,
         };
         self.answer = Answer::Body(Body::new(framing, output));
-        // A careless backend sends the body all the same, and it would be read as the next answer.
-        let is_silenced = framing == Framing::Empty
+        self.is_silenced = framing == Framing::Empty
             && matches!(head.declared, Framing::Length(_) | Framing::Chunked);
-        self.backend_persists = head.keep_alive && !is_silenced;
+        // To HEAD, and of 304, a head may say how long a body would be; 204 must not (RFC 9110, 8.6), so
+        // nobody knows what such a backend sends.
+        let may_say_so = self.to_head || head.status == 304;
+        self.backend_persists = head.keep_alive && (may_say_so || !self.is_silenced);
         let end_is_seen = match framing {
             Framing::UntilClose => false,
             Framing::Chunked => output == Output::Chunks,
@@ -416,6 +421,13 @@ impl Exchange {
     #[must_use]
     pub fn backend_may_stay(&self) -> bool {
         self.backend_persists && self.request_is_whole() && self.answer_is_whole()
+    }
+
+    /// Whether the answer's head speaks of a body that must not follow it. A careless backend sends it all
+    /// the same, and it would be read as the next answer.
+    #[must_use]
+    pub fn answer_is_silenced(&self) -> bool {
+        self.is_silenced
     }
 
     /// Whether the request's method lets it be sent twice.

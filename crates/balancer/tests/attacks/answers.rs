@@ -207,7 +207,7 @@ fn an_answer_with_more_than_belongs_to_it_is_passed_on_without_and_its_connectio
         (
             "GET",
             format!(
-                "HTTP/1.1 304 Not Modified\r\nContent-Length: {}\r\n\r\n",
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: {}\r\n\r\n{evil}",
                 evil.len()
             ),
             "",
@@ -224,12 +224,7 @@ fn an_answer_with_more_than_belongs_to_it_is_passed_on_without_and_its_connectio
         ),
         (
             "HEAD",
-            format!("{HEAD}Content-Length: {}\r\n\r\n", evil.len()),
-            "",
-        ),
-        (
-            "HEAD",
-            format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"),
+            format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n{evil}"),
             "",
         ),
         ("HEAD", format!("{HEAD}\r\n{evil}"), ""),
@@ -280,6 +275,28 @@ fn an_answer_with_more_than_belongs_to_it_is_passed_on_without_and_its_connectio
             }
             hostile.assert_left_alone(&host, &what);
         }
+    });
+}
+
+#[test]
+fn a_body_behind_an_answer_to_head_is_nobodys_answer() {
+    in_namespace(|| {
+        let head = format!("{HEAD}Content-Length: {}\r\n\r\n", EVIL.len());
+        let hostile = Hostile::doing(move |stream| {
+            let _ = stream.set_nodelay(true);
+            let _ = stream.write_all(head.as_bytes());
+            // In another segment, when the answer may have been passed on already.
+            std::thread::yield_now();
+            let _ = stream.write_all(EVIL);
+        });
+        let host = hostile.serve();
+        for round in 0..100 {
+            let mut client = Client::connect(host.front());
+            client.send("HEAD /bad HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(client.reply(true).unwrap().status, 200);
+            assert_eq!(client.get("/next").text(), "next", "{round}");
+        }
+        hostile.assert_left_alone(&host, "a body behind its head");
     });
 }
 

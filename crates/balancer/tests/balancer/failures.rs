@@ -314,8 +314,8 @@ fn bytes_after_an_answer_never_become_the_next_answer() {
 #[test]
 fn bytes_that_come_while_a_connection_is_idle_never_become_an_answer() {
     in_namespace(|| {
-        let late = Arc::new(AtomicUsize::new(0));
-        let told = Arc::clone(&late);
+        let (late, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (told, told_of_end) = (Arc::clone(&late), Arc::clone(&ended));
         let origin = Origin::serving(move |mut stream, log| {
             let mut buffer = [0u8; 4096];
             log.read(&mut stream, &mut buffer);
@@ -329,6 +329,7 @@ fn bytes_that_come_while_a_connection_is_idle_never_become_an_answer() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
             told.fetch_add(1, Ordering::SeqCst);
             while log.read(&mut stream, &mut buffer) > 0 {}
+            told_of_end.fetch_add(1, Ordering::SeqCst);
         });
         let host = Host::start();
         host.serve(&http_config(1, &[origin.address]));
@@ -337,6 +338,9 @@ fn bytes_that_come_while_a_connection_is_idle_never_become_an_answer() {
             assert_eq!(client.get("/").text(), "a");
             eventually("the late bytes are sent", || {
                 (late.load(Ordering::SeqCst) == done).then_some(())
+            });
+            eventually("the connection is discarded", || {
+                (ended.load(Ordering::SeqCst) == done).then_some(())
             });
         }
     });
@@ -429,22 +433,25 @@ fn a_client_that_waits_for_leave_to_send_its_body_is_not_the_one_that_is_slow() 
     in_namespace(|| {
         let origin = Origin::serving(|mut stream, log| {
             let mut buffer = [0u8; 4096];
-            while log.read(&mut stream, &mut buffer) > 0 {
-                if buffer.starts_with(b"GET /health") {
-                    let _ = stream.write_all(HEALTHY);
-                    return;
-                }
-                let answer = match &buffer[..] {
-                    head if head.starts_with(b"POST /hints") => {
-                        &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..]
-                    }
-                    head if head.starts_with(b"POST /leave") => b"HTTP/1.1 100 Continue\r\n\r\n",
-                    body if body.starts_with(b"hello") => {
-                        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
-                    }
-                    _ => b"",
+            loop {
+                let count = log.read(&mut stream, &mut buffer);
+                let said = &buffer[..count];
+                let (is_check, hints, leave) = (
+                    said.starts_with(b"GET /health"),
+                    said.starts_with(b"POST /hints"),
+                    said.starts_with(b"POST /leave"),
+                );
+                let answer = match () {
+                    () if is_check => HEALTHY,
+                    () if said.ends_with(b"hello") => HEALTHY,
+                    () if hints => &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..],
+                    () if leave => b"HTTP/1.1 100 Continue\r\n\r\n",
+                    () => b"",
                 };
                 let _ = stream.write_all(answer);
+                if count == 0 || is_check {
+                    return;
+                }
             }
         });
         let host = Host::start();

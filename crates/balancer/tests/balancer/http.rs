@@ -236,6 +236,45 @@ fn answers_without_a_body_keep_the_connection_in_step() {
 }
 
 #[test]
+fn a_connection_that_carried_an_answer_without_its_body_carries_another_later() {
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            let mut count = 0;
+            while log.read(&mut stream, &mut buffer) > 0 {
+                count += 1;
+                let status = match &buffer[..] {
+                    check if check.starts_with(b"GET /health") => "200 OK\r\nConnection: close",
+                    get if get.starts_with(b"GET") => "304 Not Modified",
+                    _ => "200 OK",
+                };
+                let fields = format!("Nth: {count}\r\nContent-Length: 7\r\n\r\n");
+                let _ = stream.write_all(format!("HTTP/1.1 {status}\r\n{fields}").as_bytes());
+                if status.ends_with("close") {
+                    let _ = stream.write_all(b"healthy");
+                    return;
+                }
+            }
+        });
+        for method in ["HEAD", "GET"] {
+            let host = Host::start_with(Options {
+                threads: Some(1),
+                ..Options::default()
+            });
+            host.serve(&http_config(1, &[origin.address]));
+            let mut client = Client::connect(host.front());
+            let mut ask = || {
+                client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+                let reply = client.reply(true).unwrap();
+                reply.field("Nth").unwrap().parse::<u32>().unwrap()
+            };
+            assert_eq!(ask(), 1);
+            eventually("it is used again", || (ask() > 1).then_some(()));
+        }
+    });
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     in_namespace(|| {
         let (_origin, host) = serving(|request| plain(request.target()));
