@@ -111,7 +111,8 @@ impl Firewall {
     /// What the chain of `port` remembers, where there is one.
     pub(crate) fn record(&self, standing: &Standing, port: &str) -> Option<Record> {
         let marks = standing.marks(&self.bridge_table(), port)?;
-        Record::parse(marks.first()?)
+        // Not the first rule alone: what somebody put before it is to be seen, and not to hide the record.
+        marks.iter().find_map(|mark| Record::parse(mark))
     }
 
     /// Whether the port's chain has the rules that its record asks for, and the map leads to it.
