@@ -5,6 +5,8 @@ use crate::{BalancerConfig, InstanceId, ProjectId, SubnetId, VmId, VmLayout};
 /// One step. Each may be tried any number of times; the next round is the retry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// The front bridge and the host's rules, which belong to the installation and to no project.
+    EnsureFront,
     /// A project's namespace.
     EnsureProject {
         /// The project.
@@ -77,6 +79,7 @@ impl Effect {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
+            Self::EnsureFront => "front".to_owned(),
             Self::RemoveSubnet { project, subnet } => {
                 format!("project/{project}/subnet/{subnet}")
             }

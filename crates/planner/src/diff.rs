@@ -17,6 +17,9 @@ use crate::{Inputs, removal};
 #[must_use]
 pub fn diff(inputs: Inputs<'_>, layout: &Layout) -> Vec<Effect> {
     let mut effects = Vec::new();
+    if !inputs.observed.network.front {
+        effects.push(Effect::EnsureFront);
+    }
     ensure_networks(inputs, layout, &mut effects);
     ensure_vms(inputs, layout, &mut effects);
     remove_vms(inputs, layout, &mut effects);
@@ -64,8 +67,10 @@ fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
             if runs {
                 set_fence(inputs, *id, vm, effects);
             }
-            // One that is down is not started again: it has its replacement.
-            if vm.verdict != Verdict::Down && !runs {
+            // One that is down is not started again, for it has its replacement; while it runs it is mended, for
+            // it could not be seen to come back otherwise.
+            let is_to_start = !runs && vm.verdict != Verdict::Down;
+            if is_to_start || (runs && can_be_mended(inputs, *id)) {
                 effects.push(Effect::EnsureVm {
                     project: instance.project,
                     instance: *instance_id,
@@ -82,6 +87,14 @@ fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
             }
         }
     }
+}
+
+/// Whether a NIC of a VM that runs is not as it should be, and can be: somebody else changed it. The front comes
+/// first, since every VM's NIC hangs on it.
+fn can_be_mended(inputs: Inputs<'_>, id: VmId) -> bool {
+    let network = &inputs.observed.network;
+    let nics = network.vm_nics.get(&id).copied().unwrap_or_default();
+    network.front && !nics.is_whole() && !nics.lost
 }
 
 /// Closes the ports of a VM that is set aside, and opens those of any other. A VM without a process says

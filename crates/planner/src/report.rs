@@ -40,7 +40,10 @@ fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
         Some(format!("interface {port} is not attached: {why}"))
     });
     let breaker = breaker_in_words(inputs, layout);
-    breaker.into_iter().chain(compute).chain(failing).collect()
+    let front = inputs.observed.failures.get(&Effect::EnsureFront.key());
+    let front = front.map(|failure| format!("the front network is damaged: {}", failure.message));
+    let machine = breaker.into_iter().chain(front);
+    machine.chain(compute).chain(failing).collect()
 }
 
 /// What the breaker holds back, and what to do about it.

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use model::{
     AutoScaling, Backend, BackendHost, Driver, Effect, Generation, HealthCheck, HealthProtocol,
-    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, NicSight, Observation, Policy,
-    ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp, TrafficType, VmId, VmLayout,
-    VmShape, VmSight,
+    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, NetworkSight, NicSight,
+    Observation, Policy, ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp, TrafficType,
+    VmId, VmLayout, VmShape, VmSight,
 };
 
 use crate::{Inputs, Settings, Windows};
@@ -32,7 +32,13 @@ impl Bench {
             settings: settings(),
             intent,
             layout: Layout::default(),
-            observed: Observation::default(),
+            observed: Observation {
+                network: NetworkSight {
+                    front: true,
+                    ..NetworkSight::default()
+                },
+                ..Observation::default()
+            },
             now: Timestamp(1_000_000),
         }
     }

@@ -13,6 +13,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::{Failures, now};
+use crate::serve::Shared;
 
 /// The pause after a first failure; it doubles with each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -51,16 +52,19 @@ struct Failed {
 struct Hands {
     network: Network,
     compute: Compute,
+    /// Whose front it is.
+    installation: String,
     heartbeat_ms: u64,
 }
 
 impl Effects {
-    pub(super) fn new(network: Network, compute: Compute, heartbeat_ms: u64) -> Self {
+    pub(super) fn new(network: Network, compute: Compute, shared: &Shared) -> Self {
         Self {
             hands: Hands {
                 network,
                 compute,
-                heartbeat_ms,
+                installation: shared.installation.0.clone(),
+                heartbeat_ms: shared.config.health.heartbeat_ms,
             },
             running: JoinSet::new(),
             keys: BTreeMap::new(),
@@ -187,6 +191,7 @@ impl Hands {
     async fn carry_out(self, effect: Effect) -> anyhow::Result<()> {
         let network = &self.network;
         match effect {
+            Effect::EnsureFront => network.claim_front(&self.installation).await?,
             Effect::EnsureProject { project } => network.ensure_project(project).await?,
             Effect::EnsurePort {
                 project,
@@ -252,6 +257,7 @@ fn log_beginning(effect: &Effect) {
         Effect::PushConfig { vm, config } => {
             return debug!(%vm, generation = %config.generation, "push config");
         }
+        Effect::EnsureFront => "ensure front",
         Effect::EnsureProject { .. } => "ensure project",
         Effect::EnsurePort { .. } => "ensure port",
         Effect::RemovePort { .. } => "remove port",

@@ -77,11 +77,7 @@ impl Controller {
             .context("cannot make the front network")?;
         let mut preparation = JoinSet::new();
         preparation.spawn(prepare(compute.clone()));
-        let effects = Effects::new(
-            network.clone(),
-            compute.clone(),
-            shared.config.health.heartbeat_ms,
-        );
+        let effects = Effects::new(network.clone(), compute.clone(), shared);
         let layout = read_layout(&shared.store)?;
         let vms = layout.layout.instances.values().flat_map(|i| &i.vms);
         let staying = vms.filter(|(_, vm)| vm.leaving.is_none());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::samples::{Bench, healthy, instance, instance_of, silent, whole};
-use model::{Attachment, Generation};
+use model::{Attachment, Generation, NicSight};
 
 const P1: ProjectId = ProjectId(1);
 
@@ -15,7 +15,7 @@ fn port(project: u64, cidr: &str, interface: &str) -> Attachment {
 /// The steps as short words.
 fn steps(bench: &Bench) -> Vec<String> {
     let words = |effect: Effect| match effect {
-        Effect::EnsureProject { .. } => format!("ensure {}", effect.key()),
+        Effect::EnsureFront | Effect::EnsureProject { .. } => format!("ensure {}", effect.key()),
         Effect::EnsurePort { subnet, .. } => format!("ensure {} on {subnet}", effect.key()),
         Effect::EnsureVm { .. } => format!("ensure {}", effect.key()),
         Effect::PushConfig { ref config, .. } => {
@@ -50,6 +50,27 @@ fn what_is_decided_and_not_seen_is_made() {
             "ensure vm/2"
         ]
     );
+}
+
+#[test]
+fn damage_to_a_vm_that_runs_is_mended_once_the_front_is_whole() {
+    let damage = |change: fn(&mut NicSight)| {
+        let mut bench = Bench::serving([instance_of(1, 1)]);
+        see_subnet(&mut bench, 1, &[]);
+        let nics = bench.observed.network.vm_nics.entry(VmId(1)).or_default();
+        change(nics);
+        bench
+    };
+    for change in [(|nics| nics.front = false) as fn(&mut NicSight), |nics| {
+        nics.tenant = false
+    }] {
+        let mut bench = damage(change);
+        assert_eq!(steps(&bench), ["ensure vm/1"]);
+        bench.observed.network.front = false;
+        assert_eq!(steps(&bench), ["ensure front"]);
+    }
+    let lost = damage(|nics| (nics.front, nics.lost) = (false, true));
+    assert_eq!(steps(&lost), [""; 0]);
 }
 
 #[test]

@@ -208,6 +208,7 @@ impl World {
     /// Does the first or the second half of an effect; true when all of it is done.
     fn carry_out(&mut self, effect: &Effect, half_done: bool) -> bool {
         match effect {
+            Effect::EnsureFront => {}
             Effect::EnsureProject { project } => {
                 self.projects.entry(*project).or_default();
             }
