@@ -1,5 +1,6 @@
 //! The DNS role: publishes each generation of the zone that the controller decides.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use ::dns::{DnsServer, ZoneContents};
@@ -10,7 +11,8 @@ use store::{Store, Transaction};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Config, Shared, Watchdog, feed_regularly};
+use super::role::stay_known;
+use super::{Config, Role, Shared, Watchdog, feed_regularly};
 
 /// Between two attempts to get hold of the addresses: the front address appears with the front bridge.
 const BIND_PAUSE: Duration = Duration::from_millis(200);
@@ -23,14 +25,37 @@ pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()
     let shutdown = shared.shutdown();
     tokio::select! {
         () = shutdown => Ok(()),
-        never = serve_zone(&shared) => match never {},
+        never = answer(shared) => match never {},
         never = feed_regularly(&watchdog) => match never {},
     }
 }
 
-async fn serve_zone(shared: &Shared) -> std::convert::Infallible {
+/// Answers for the zone, and tells so through the status store. One that was lost costs no answer: the role goes
+/// on with a new one.
+async fn answer(mut shared: Shared) -> Infallible {
+    let mut server = None;
+    loop {
+        let serve = async {
+            let server = match &mut server {
+                Some(bound) => bound,
+                none => none.insert(bind(&shared).await),
+            };
+            publish(&shared, server).await
+        };
+        let lost = tokio::select! {
+            never = serve => match never {},
+            lost = stay_known(&shared, Role::Dns) => lost,
+        };
+        warn!(role = %Role::Dns, error = format!("{lost:#}"), "going on with a new status store");
+        if let Ok(status) = shared.reopen_status() {
+            shared.status = status;
+        }
+    }
+}
+
+/// Publishes each generation of the zone.
+async fn publish(shared: &Shared, server: &DnsServer) -> Infallible {
     let mut changes = shared.store.watch(DNS_LAYOUT_KEY);
-    let server = bind(shared).await;
     loop {
         let published = read_dns_layout(&shared.store)
             .map_err(anyhow::Error::from)

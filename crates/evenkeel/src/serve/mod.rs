@@ -144,7 +144,7 @@ async fn keep_playing(
 }
 
 /// Plays one role for as long as it can. A controller that follows a failed one opens the world anew, and each
-/// later life the status store.
+/// later life the status store. DNS has to answer meanwhile, so that role sees to its status store itself.
 async fn play(
     role: Role,
     mut shared: Shared,
@@ -172,7 +172,7 @@ async fn play(
     };
     tokio::select! {
         ended = played => ended,
-        lost = role::stay_known(&known, role) => Err(lost),
+        lost = role::stay_known(&known, role), if role != Role::Dns => Err(lost),
     }
 }
 
