@@ -5,18 +5,20 @@ use std::time::{Duration, Instant};
 
 use ::dns::{HostFiles, HostResolver, NameWatch};
 use compute::{Compute, Readiness};
-use model::{NetworkSight, Observation, ProbeSight, VmId};
+use model::{NetworkSight, Observation, ProbeSight, VmId, VmSight};
 use monitor::LagMeter;
 use network::Network;
 use store::Store;
 use store::Watch;
 use store::status::{DNS_SERIAL_KEY, SIGHT_PREFIX};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How old the view of the network may be when nothing is known to have changed it. What was changed
 /// by hand is found within this time.
 const NETWORK_VIEW_AGE: Duration = Duration::from_secs(2);
+/// Between two lines in the log that say how late everything is.
+const LATENESS_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks at the world for the controller.
 pub(super) struct Observer {
@@ -32,6 +34,7 @@ pub(super) struct Observer {
     compute_changes: watch::Receiver<u64>,
     name_changes: watch::Receiver<u64>,
     boot_id: String,
+    lateness_told: Option<Instant>,
     /// What the other roles told last.
     told: Told,
     /// Whether the status store could not be read the last time.
@@ -66,6 +69,7 @@ impl Observer {
             compute,
             status,
             names,
+            lateness_told: None,
             told: Told::default(),
             deaf: false,
         }
@@ -76,8 +80,11 @@ impl Observer {
         let network = self.network_view().await?;
         self.listen();
         let Told { probes, dns_serial } = self.told.clone();
+        let vms = self.compute.observe().await;
+        let host_lag_ms = u64::try_from(self.lag.longest().as_millis()).unwrap_or(u64::MAX);
+        self.log_lateness(&vms, host_lag_ms);
         Ok(Observation {
-            vms: self.compute.observe().await,
+            vms,
             probes,
             network,
             resolved: self.names.snapshot(),
@@ -87,7 +94,7 @@ impl Observer {
                 trouble => Some(trouble.to_string()),
             },
             boot_id: self.boot_id.clone(),
-            host_lag_ms: u64::try_from(self.lag.longest().as_millis()).unwrap_or(u64::MAX),
+            host_lag_ms,
             ..Observation::default()
         })
     }
@@ -121,6 +128,25 @@ impl Observer {
                 Ok(view)
             }
         }
+    }
+
+    /// Says now and then how late everything is, for whoever looks into a verdict.
+    fn log_lateness(&mut self, vms: &BTreeMap<VmId, VmSight>, host_lag_ms: u64) {
+        if self
+            .lateness_told
+            .is_some_and(|at| at.elapsed() < LATENESS_LOG_INTERVAL)
+        {
+            return;
+        }
+        self.lateness_told = Some(Instant::now());
+        let heard = || vms.values().filter_map(|vm| vm.heartbeat.as_ref());
+        let late_ms = heard().map(|heard| heard.late_ms).max().unwrap_or(0);
+        let lag_ms = heard().map(|heard| heard.heartbeat.lag_ms).max();
+        let lag_ms = lag_ms.unwrap_or(0);
+        debug!(
+            host_lag_ms,
+            late_ms, lag_ms, "how late timers and heartbeats are"
+        );
     }
 
     /// Hears what the other roles tell. A controller that cannot must still act: checkers count as silent then,

@@ -188,8 +188,8 @@ impl Default for HealthSection {
     fn default() -> Self {
         Self {
             heartbeat_ms: 250,
-            silence_ms: 3_000,
-            probe_ms: 500,
+            silence_ms: 750,
+            probe_ms: 250,
             checker_name: None,
         }
     }
