@@ -15,8 +15,9 @@ pub struct Buffers {
     /// Pipes, for bytes that pass without being copied.
     pub pipes: Pipes,
     pub(super) waiting: usize,
-    /// Those of them that wait in pipes.
-    pub(super) piped: usize,
+    /// Those of them that follow what was sent on before, in pipes and in memory: they wait for whoever is
+    /// slow to take them.
+    pub(super) following: usize,
 }
 
 impl Buffers {
@@ -40,10 +41,10 @@ impl Buffers {
         self.waiting
     }
 
-    /// Those of them that wait in memory of this process, and not in pipes.
+    /// Those of them that wait for more of their like or for a backend: heads, and whole requests.
     #[must_use]
-    pub fn in_memory(&self) -> usize {
-        self.waiting.saturating_sub(self.piped)
+    pub fn unsent(&self) -> usize {
+        self.waiting.saturating_sub(self.following)
     }
 
     /// A lent buffer with these bytes in it, to be given to [`Self::release`]; no memory when there are none.

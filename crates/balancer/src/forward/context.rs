@@ -26,13 +26,17 @@ use crate::statistics::{ThreadCounters, ThreadLatency};
 /// Bytes of the scratch buffer: what one read can take. Large bodies cost half as much with it as with
 /// 16 KiB.
 pub const SCRATCH_BYTES: usize = 256 << 10;
-/// What one read takes while memory is short, and the most that is held of a head while pipes are not the
-/// reason.
+/// The least that one read takes while memory is short, and the most that is held of a head while too much
+/// of heads and requests waits.
 pub const FRUGAL_BYTES: usize = 2 << 10;
-/// Bytes that may wait in all threads together before memory is short: for slow readers, for the rest of a
-/// head, or for an answer without which a request may have to be sent again. 10,000 connections with
-/// [`FRUGAL_BYTES`] each come on top.
+/// Bytes that may wait in all threads together before memory is short, of either kind: those that wait for
+/// slow readers; and those that wait for the rest of a head, or for an answer without which a request may
+/// have to be sent again. 10,000 connections with [`FRUGAL_BYTES`] each come on top.
 const WAITING_BYTES: usize = 16 << 20;
+
+/// What a move through a pipe takes of a source whose sink has less room: what the sink does not take waits
+/// in the pipe, and is all that does.
+const LEFT_BYTES: usize = 64 << 10;
 
 /// Idle connections to backends that are closed when descriptors have run out: enough for the next few, who
 /// find them out as well.
@@ -230,33 +234,47 @@ impl Context {
         self.buffers.waiting() > self.share_of_memory()
     }
 
-    /// Whether so much waits that a large head is not waited for any more. Pipes do not count: they have a
-    /// bound of their own, and a few slow readers of large files fill them every day.
+    /// Whether so much of heads and requests waits that a large head is not waited for any more. What waits
+    /// for slow readers does not count, or they would cost others their requests.
     #[must_use]
     pub fn refuses_large_heads(&self) -> bool {
-        self.buffers.in_memory() > self.share_of_memory()
+        self.buffers.unsent() > self.share_of_memory()
     }
 
     fn share_of_memory(&self) -> usize {
         WAITING_BYTES / self.shared.threads.len().max(1)
     }
 
-    /// How many bytes one read may take: few when memory is short.
+    /// How many bytes of a head one read may take.
     #[must_use]
-    pub fn read_bytes(&self) -> usize {
-        if self.is_short_of_memory() {
+    pub fn head_bytes(&self) -> usize {
+        if self.refuses_large_heads() {
             FRUGAL_BYTES
         } else {
             SCRATCH_BYTES
         }
     }
 
-    /// Lends a pipe for bytes that need not be looked at, unless slow readers already make many wait.
-    pub fn lend_pipe(&mut self) -> Option<Box<Pipe>> {
+    /// How many bytes one read may take that go on to this socket. While memory is short, no more than it
+    /// takes in at once, so that none has to wait: it is those who are slow that get little at a time.
+    #[must_use]
+    pub fn read_bytes(&self, sink: &Wire) -> usize {
         if self.is_short_of_memory() {
+            // Bytes that are copied may take the kernel twice the room.
+            (sink.room() / 2).clamp(FRUGAL_BYTES, SCRATCH_BYTES)
+        } else {
+            SCRATCH_BYTES
+        }
+    }
+
+    /// Lends a pipe for bytes that need not be looked at and go on to a socket with so much room; not while
+    /// memory is short or pipes are, if some of them would have to wait.
+    pub fn lend_pipe(&mut self, room: usize) -> Option<Box<Pipe>> {
+        let is_short = self.is_short_of_memory() || self.buffers.pipes.are_scarce();
+        if is_short && room < LEFT_BYTES {
             return None;
         }
-        self.buffers.pipes.take()
+        self.buffers.pipes.take(room.max(LEFT_BYTES))
     }
 
     /// Lends an idle connection to the backend for an exchange of `owner`, if there is a sound one.

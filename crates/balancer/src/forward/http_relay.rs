@@ -59,7 +59,7 @@ impl HttpSession {
         let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
         match upstream.and_then(|key| context.upstreams.get(key)) {
             Some(upstream) if upstream.wire.readable => {
-                if let Some(pipe) = self.pipe_for_answer(context) {
+                if let Some(pipe) = self.pipe_for_answer(peer, context) {
                     self.splice_answer(pipe, peer, context, scratch)
                 } else {
                     self.read_answer(peer, context, scratch)
@@ -80,7 +80,7 @@ impl HttpSession {
             return Step::Reset;
         };
         let held = load_answer(flight, context, scratch);
-        let room = context.read_bytes();
+        let room = context.read_bytes(&peer.wire);
         let Some(upstream) = flight
             .upstream
             .and_then(|key| context.upstreams.get_mut(key))

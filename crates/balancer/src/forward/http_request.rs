@@ -82,7 +82,7 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Result<usize, Step> {
-        let end = held.saturating_add(context.read_bytes().min(HEAD_READ_BYTES));
+        let end = held.saturating_add(context.head_bytes().min(HEAD_READ_BYTES));
         let end = end.min(scratch.input.len());
         let received = if peer.wire.readable {
             peer.receive(

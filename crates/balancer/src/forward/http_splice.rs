@@ -17,10 +17,10 @@ use crate::statistics::add;
 
 impl HttpSession {
     /// A pipe, when what is left of the answer is worth one.
-    pub(super) fn pipe_for_answer(&self, context: &mut Context) -> Option<Box<Pipe>> {
+    pub(super) fn pipe_for_answer(&self, peer: &Peer, context: &mut Context) -> Option<Box<Pipe>> {
         let flight = self.flight.as_ref()?;
         let suits = flight.exchange.answer_is_long(flight.bulk) && flight.answer.is_empty();
-        suits.then(|| context.lend_pipe())?
+        suits.then(|| context.lend_pipe(peer.wire.room()))?
     }
 
     /// Moves some of the answer's body.
@@ -76,7 +76,9 @@ impl HttpSession {
     pub(super) fn pipe_for_request(&self, context: &mut Context) -> Option<Box<Pipe>> {
         let flight = self.flight.as_ref()?;
         let suits = flight.exchange.request_is_long();
-        suits.then(|| context.lend_pipe())?
+        let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
+        let room = upstream.filter(|_| suits)?.wire.room();
+        context.lend_pipe(room)
     }
 
     /// Moves some of the request's body.

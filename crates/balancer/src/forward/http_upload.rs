@@ -48,7 +48,11 @@ impl HttpSession {
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
-        let room = context.read_bytes().min(body_room(flight));
+        let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
+        let Some(upstream) = upstream else {
+            return Step::Reset;
+        };
+        let room = context.read_bytes(&upstream.wire).min(body_room(flight));
         let input = scratch.input.get_mut(..room).unwrap_or_default();
         let count = match peer.receive(input, context) {
             Received::Bytes(count) => count,

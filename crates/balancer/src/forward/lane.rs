@@ -33,6 +33,12 @@ pub struct Broken {
     pub error: Errno,
 }
 
+/// The backend's connection is gone.
+const NO_BACKEND: Broken = Broken {
+    end: End::Backend,
+    error: Errno::NOTCONN,
+};
+
 /// Both ends of a session.
 pub struct Ends<'a> {
     /// The client's side.
@@ -134,7 +140,8 @@ impl Lane {
         scratch: &mut Scratch,
     ) -> Result<Received, Broken> {
         if self.bulk.is_sustained()
-            && let Some(pipe) = context.lend_pipe()
+            && let room = ends.wire(source.other(), context)?.room()
+            && let Some(pipe) = context.lend_pipe(room)
         {
             self.splice(pipe, source, ends, context)
         } else {
@@ -149,7 +156,7 @@ impl Lane {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Result<Received, Broken> {
-        let room = context.read_bytes();
+        let room = ends.read_bytes(source.other(), context)?;
         let input = scratch.input.get_mut(..room).unwrap_or_default();
         let received = ends.receive(source, input, context)?;
         if let Received::Bytes(count) = received {
@@ -198,10 +205,7 @@ impl Ends<'_> {
     fn upstream<'a>(&self, context: &'a mut Context) -> Result<&'a mut Upstream, Broken> {
         self.upstream
             .and_then(|key| context.upstreams.get_mut(key))
-            .ok_or(Broken {
-                end: End::Backend,
-                error: Errno::NOTCONN,
-            })
+            .ok_or(NO_BACKEND)
     }
 
     fn wire<'a>(&'a mut self, end: End, context: &'a mut Context) -> Result<&'a mut Wire, Broken> {
@@ -209,6 +213,18 @@ impl Ends<'_> {
             End::Client => Ok(&mut self.peer.wire),
             End::Backend => Ok(&mut self.upstream(context)?.wire),
         }
+    }
+
+    /// How many bytes one read may take that go on to this end.
+    fn read_bytes(&self, to: End, context: &Context) -> Result<usize, Broken> {
+        let wire = match to {
+            End::Client => &self.peer.wire,
+            End::Backend => {
+                let upstream = self.upstream.and_then(|key| context.upstreams.get(key));
+                &upstream.ok_or(NO_BACKEND)?.wire
+            }
+        };
+        Ok(context.read_bytes(wire))
     }
 
     fn receive(

@@ -17,6 +17,8 @@ pub struct Outbox {
 enum Stock {
     /// All of the bytes, those that were sent among them.
     Bytes(Vec<u8>),
+    /// The same, of bytes that follow what was sent on before.
+    Following(Vec<u8>),
     /// Those that were not sent.
     Pipe(Box<Pipe>),
 }
@@ -40,7 +42,7 @@ impl Outbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match &self.stock {
-            Stock::Bytes(bytes) => self.sent >= bytes.len(),
+            Stock::Bytes(bytes) | Stock::Following(bytes) => self.sent >= bytes.len(),
             Stock::Pipe(pipe) => pipe.held() == 0,
         }
     }
@@ -51,7 +53,7 @@ impl Outbox {
     /// When the connection is broken.
     pub fn send(&mut self, wire: &mut Wire) -> Result<usize, Errno> {
         let count = match &mut self.stock {
-            Stock::Bytes(bytes) => {
+            Stock::Bytes(bytes) | Stock::Following(bytes) => {
                 let rest = bytes.get(self.sent..).unwrap_or_default();
                 wire.send([rest, b""], false)?
             }
@@ -81,7 +83,9 @@ impl Outbox {
             for part in parts {
                 bytes.extend_from_slice(part);
             }
-            *self = Self::new(bytes, buffers);
+            buffers.waiting += bytes.len();
+            buffers.following += bytes.len();
+            self.stock = Stock::Following(bytes);
         }
     }
 
@@ -92,7 +96,7 @@ impl Outbox {
             buffers.pipes.give(pipe);
         } else {
             buffers.waiting += pipe.held();
-            buffers.piped += pipe.held();
+            buffers.following += pipe.held();
             self.stock = Stock::Pipe(pipe);
         }
     }
@@ -105,9 +109,15 @@ impl Outbox {
                 buffers.give(bytes);
                 waited
             }
+            Stock::Following(bytes) => {
+                let waited = bytes.len();
+                buffers.following = buffers.following.saturating_sub(waited);
+                buffers.give(bytes);
+                waited
+            }
             Stock::Pipe(pipe) => {
                 let waited = self.sent + pipe.held();
-                buffers.piped = buffers.piped.saturating_sub(waited);
+                buffers.following = buffers.following.saturating_sub(waited);
                 buffers.pipes.give(pipe);
                 waited
             }

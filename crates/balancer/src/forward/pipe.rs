@@ -1,8 +1,9 @@
 //! Pipes, through which splice(2) moves bytes from one socket to another without copying them.
 //!
 //! A pipe is lent for one move. One that the sink emptied goes back at once, so a pipe belongs to a session
-//! only while bytes are in it, and never to one at rest. There is a bound on pipes, and so on what slow
-//! readers can keep in them: without a pipe bytes are copied.
+//! only while bytes are in it, and never to one at rest. No more is moved than the sink has room for, or
+//! hardly more, and there is a bound on pipes; so there is one on what slow readers can keep in them. Without
+//! a pipe bytes are copied.
 
 use std::os::fd::OwnedFd;
 
@@ -25,6 +26,8 @@ pub struct Pipe {
     pub(super) entry: OwnedFd,
     /// Bytes that it can hold at most; fewer when they come in small pieces.
     capacity: usize,
+    /// Bytes that the next move may put into it.
+    bound: usize,
     held: usize,
 }
 
@@ -38,6 +41,7 @@ impl Pipe {
             exit,
             entry,
             capacity,
+            bound: capacity,
             held: 0,
         })
     }
@@ -48,10 +52,10 @@ impl Pipe {
         self.held
     }
 
-    /// Bytes that it can hold at most.
+    /// Bytes that a move may put into it.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    pub fn bound(&self) -> usize {
+        self.bound
     }
 
     /// So many bytes went in.
@@ -77,16 +81,24 @@ pub struct Pipes {
 }
 
 impl Pipes {
-    /// Lends an empty pipe, unless there are too many already or the kernel gives none.
-    pub fn take(&mut self) -> Option<Box<Pipe>> {
+    /// Whether so many are lent that the rest is for those who will not keep one.
+    #[must_use]
+    pub fn are_scarce(&self) -> bool {
+        self.lent >= PIPES / 2
+    }
+
+    /// Lends an empty pipe for so many bytes at most, unless there are too many already or the kernel gives
+    /// none.
+    pub fn take(&mut self, bound: usize) -> Option<Box<Pipe>> {
         if self.lent >= PIPES {
             return None;
         }
-        let pipe = match self.spare.pop() {
+        let mut pipe = match self.spare.pop() {
             Some(pipe) => pipe,
             None => Box::new(Pipe::open(PIPE_BYTES).ok()?),
         };
         self.lent += 1;
+        pipe.bound = bound.min(pipe.capacity);
         Some(pipe)
     }
 

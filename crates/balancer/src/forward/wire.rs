@@ -207,7 +207,7 @@ impl Wire {
     /// there were, so only a call that gives none says that there is nothing more to be read.
     pub fn splice_in(&mut self, pipe: &mut Pipe, most: u64) -> Received {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let most = most.min(pipe.capacity());
+        let most = most.min(pipe.bound());
         match retrying(|| splice(&self.socket, None, &pipe.entry, None, most, SPLICE)) {
             Ok(0) => Received::Ended,
             Ok(count) => {
@@ -268,6 +268,30 @@ impl Wire {
             unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
         match outcome {
             0 => usize::try_from(bytes).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that the socket can take in now, as far as can be told; 0 when it cannot. The kernel counts with
+    /// what holds them, which is more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        // The order of these numbers is the kernel's (SK_MEMINFO_*).
+        let mut memory = [0u32; 9];
+        let mut length = size_of_val(&memory) as libc::socklen_t;
+        // SAFETY: the kernel writes as many bytes as it is told there is room for, which live through the call.
+        let outcome = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut memory).cast(),
+                &raw mut length,
+            )
+        };
+        let [_, _, _, most, _, queued, ..] = memory;
+        match outcome {
+            0 => usize::try_from(most.saturating_sub(queued)).unwrap_or(0),
             _ => 0,
         }
     }

@@ -6,9 +6,10 @@ use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 
 use model::Counters;
+use rustix::net::sockopt;
 
 use crate::support::{
-    Client, Host, Options, Origin, Request, eventually, http_config, in_namespace, plain,
+    Client, Host, Options, Origin, Request, eventually, get, http_config, in_namespace, plain,
     tcp_config,
 };
 
@@ -342,5 +343,67 @@ fn a_client_of_a_stream_that_breaks_off_sees_a_reset() {
         host.serve(&tcp_config(1, &[origin.address]));
         let mut client = Client::connect(host.front());
         assert!(client.rest().is_none());
+    });
+}
+
+/// Lets the sockets of this test's namespace take in much and hold back little, so that what is not read soon
+/// waits in the balancer.
+fn keep_little_in_sockets() {
+    for (which, sizes) in [
+        ("tcp_wmem", "4096 16384 65536"),
+        ("tcp_rmem", "4096 2097152 4194304"),
+    ] {
+        std::fs::write(format!("/proc/sys/net/ipv4/{which}"), sizes).unwrap();
+    }
+}
+
+/// Asks for a path so many times and reads nothing, until all that can be sent is sent.
+fn readers_at_a_standstill(host: &Host, count: usize, path: &str) -> Vec<Client> {
+    let readers = (0..count).map(|_| {
+        let mut client = Client::connect(host.front());
+        sockopt::set_socket_recv_buffer_size(&client.stream, 8 << 10).unwrap();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client
+    });
+    let readers: Vec<_> = readers.collect();
+    let sent = || host.next_heartbeat().counters.bytes_out;
+    eventually("nothing moves any more", || {
+        let before = sent();
+        (before > 0 && sent() == before && sent() == before).then_some(())
+    });
+    readers
+}
+
+#[test]
+fn slow_readers_of_long_bodies_cost_others_no_pipe() {
+    in_namespace(|| {
+        keep_little_in_sockets();
+        let origin = bodies();
+        let host = balancing(&origin);
+        let _slow = readers_at_a_standstill(&host, 40, &format!("/{}", 4 << 20));
+        let before = host.next_heartbeat().counters.bytes_spliced;
+        let size = 8 << 20;
+        assert_pattern(&get(host.front(), &format!("/{size}")).body, size);
+        let spliced = host.next_heartbeat().counters.bytes_spliced - before;
+        assert!(spliced > 6 << 20, "{spliced} bytes");
+    });
+}
+
+#[test]
+fn slow_readers_of_chunks_cost_others_no_large_head() {
+    in_namespace(|| {
+        keep_little_in_sockets();
+        let origin = bodies();
+        let host = balancing(&origin);
+        let _slow = readers_at_a_standstill(&host, 120, &format!("/chunked/{}", 1 << 20));
+        let mut client = Client::connect(host.front());
+        client.send(format!(
+            "GET /10 HTTP/1.1\r\nHost: a\r\nX: {}",
+            "x".repeat(6_000)
+        ));
+        let before = host.next_heartbeat().counters.bytes_in;
+        assert!(before > 6_000, "the first part was read");
+        client.send("\r\n\r\n");
+        assert_pattern(&client.reply(false).unwrap().body, 10);
     });
 }
