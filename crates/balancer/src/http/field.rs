@@ -63,8 +63,24 @@ fn kind_of_plain(name: &[u8]) -> FieldKind {
         14 if is(b"content-length") => FieldKind::ContentLength,
         17 if is(b"transfer-encoding") => FieldKind::TransferEncoding,
         _ if begins_with(name, b"proxy-") => FieldKind::HopByHop,
-        _ if begins_with(name, b"x-forwarded-") => FieldKind::Provenance,
+        _ if begins_with(name, b"x-forwarded-") || names_client(name) => FieldKind::Provenance,
         _ => FieldKind::Other,
+    }
+}
+
+/// Whether a field names the client, of those that proxies and content networks write and applications read
+/// beside `X-Forwarded-For`. No standard has them; the list is of those that are known.
+fn names_client(name: &[u8]) -> bool {
+    let is = |text: &[u8]| name.eq_ignore_ascii_case(text);
+    match name.len() {
+        9 => is(b"x-real-ip") || is(b"client-ip"),
+        11 => is(b"x-client-ip"),
+        14 => is(b"true-client-ip"),
+        16 => is(b"cf-connecting-ip") || is(b"fastly-client-ip"),
+        18 => is(b"cf-connecting-ipv6"),
+        19 => is(b"x-cluster-client-ip"),
+        24 => is(b"x-original-forwarded-for") || is(b"x-envoy-external-address"),
+        _ => false,
     }
 }
 
@@ -106,6 +122,17 @@ mod tests {
             ("X-Forwarded-For", FieldKind::Provenance),
             ("X-Forwarded-Proto", FieldKind::Provenance),
             ("Forwarded", FieldKind::Provenance),
+            ("X-Real-IP", FieldKind::Provenance),
+            ("client-ip", FieldKind::Provenance),
+            ("X-Client-IP", FieldKind::Provenance),
+            ("True-Client-IP", FieldKind::Provenance),
+            ("CF-Connecting-IP", FieldKind::Provenance),
+            ("CF-Connecting-IPv6", FieldKind::Provenance),
+            ("Fastly-Client-IP", FieldKind::Provenance),
+            ("X-Cluster-Client-IP", FieldKind::Provenance),
+            ("X-Original-Forwarded-For", FieldKind::Provenance),
+            ("X-Envoy-External-Address", FieldKind::Provenance),
+            ("X-Real-Name", FieldKind::Other),
             ("Max-Forwards", FieldKind::HopLimit),
             ("Expect", FieldKind::Expect),
             ("DATE", FieldKind::Date),
@@ -122,6 +149,7 @@ mod tests {
         assert_eq!(kind_of(b"X_Forwarded_For"), FieldKind::HopByHop);
         assert_eq!(kind_of(b"Content_Length"), FieldKind::HopByHop);
         assert_eq!(kind_of(b"Transfer_Encoding"), FieldKind::HopByHop);
+        assert_eq!(kind_of(b"X_Real_IP"), FieldKind::HopByHop);
         assert_eq!(kind_of(b"X_Mine"), FieldKind::Other);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! What a client says of these is replaced. A proxy that is trusted is believed and added to: addresses and
 //! elements join the lists that it sent, its protocol, host and id stay, and so does every other
-//! `X-Forwarded-*`.
+//! `X-Forwarded-*` and whatever else names the client (`X-Real-IP` and its kind), which nobody else may say.
 
 use std::net::Ipv4Addr;
 

@@ -503,6 +503,15 @@ fn sizes() -> Vec<Rule> {
             ],
         ),
         rule(
+            "a body that is longer than the instance's bound, where it has one",
+            413,
+            "backends are not filled",
+            [
+                raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741825\r\n\r\n"),
+                raw("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\n"),
+            ],
+        ),
+        rule(
             "a head of more than 32 KiB or 100 fields",
             431,
             "memory is bounded",

@@ -33,6 +33,7 @@ impl Chain {
         config.health_check.protocol = model::HealthProtocol::Tcp;
         config.health_check.port = Some(server.address.port());
         config.health_check.criteria.interval_ms = 60_000;
+        config.policy.limits.request_body_bytes = Some(1 << 30);
         host.serve(&config);
         Self { server, tap, host }
     }

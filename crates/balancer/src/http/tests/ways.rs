@@ -59,6 +59,10 @@ fn a_proxy_that_is_trusted_is_believed_and_added_to() {
             "X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /p\r\n",
             &format!("X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /p\r\n{OWN}"),
         ),
+        (
+            "X-Real-IP: 1.2.3.4\r\n",
+            &format!("X-Real-IP: 1.2.3.4\r\n{OWN}"),
+        ),
         // A twin is no field of the proxy's.
         ("X_Forwarded_For: 6.6.6.6\r\n", OWN),
         (
@@ -76,7 +80,8 @@ fn a_proxy_that_is_trusted_is_believed_and_added_to() {
 #[test]
 fn anybody_else_is_replaced() {
     let claims = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
-        X-Forwarded-Port: 1\r\nX_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n";
+        X-Forwarded-Port: 1\r\nX_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
+        X-Real-IP: 6.6.6.6\r\nTrue-Client-Ip: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\n";
     assert_eq!(told(claims, |_| {}), OWN);
     assert_eq!(
         told(claims, |origin| origin.forwarded = true),
