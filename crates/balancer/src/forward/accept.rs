@@ -236,7 +236,7 @@ impl Worker {
         self.watch_listener(!self.waits_for_room);
     }
 
-    fn admit(&mut self, socket: OwnedFd, address: SocketAddrV4, counted: bool) {
+    pub(super) fn admit(&mut self, socket: OwnedFd, address: SocketAddrV4, counted: bool) {
         let own = self.is_own(address);
         if own && counted {
             self.context.free_place();
@@ -264,6 +264,7 @@ impl Worker {
             },
             session: Session::Announced,
             unwatched: false,
+            is_ready: false,
         });
         self.begin(key);
     }

@@ -44,6 +44,8 @@ pub struct Client {
     pub session: Session,
     /// Whether it waits to have its events delivered.
     pub unwatched: bool,
+    /// Whether it is among those that have more to do in the next turn.
+    pub is_ready: bool,
 }
 
 /// What becomes of a connection after its turn.

@@ -97,7 +97,18 @@ impl Worker {
             };
             self.turn(events.get(..count).unwrap_or_default());
         }
+        self.end();
         Ok(())
+    }
+
+    /// The thread has left: breaks off what is left, and passes on slots that were granted to it. No further
+    /// one can come, since none of its connections stands in the line any more.
+    fn end(&mut self) {
+        let left: Vec<Key> = self.clients.keys().collect();
+        for key in left {
+            self.remove(key);
+        }
+        self.take_grants();
     }
 
     fn sleep_ms(&self) -> u64 {
@@ -235,8 +246,17 @@ impl Worker {
                 }
                 self.unwatched.push(key);
             }
-            Fate::Ready => self.ready.push(key),
+            Fate::Ready => self.make_ready(key),
             Fate::Ended => self.remove(key),
+        }
+    }
+
+    /// Gives a connection one further turn, however often that is said.
+    fn make_ready(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && !std::mem::replace(&mut client.is_ready, true)
+        {
+            self.ready.push(key);
         }
     }
 
@@ -254,6 +274,9 @@ impl Worker {
         let mut turn = std::mem::take(&mut self.spare_keys);
         std::mem::swap(&mut turn, &mut self.ready);
         for key in turn.drain(..) {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.is_ready = false;
+            }
             self.drive(key);
         }
         self.spare_keys = turn;
@@ -316,5 +339,77 @@ fn timespec(ms: u64) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddrV4;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use model::{BackendHealth, TrafficType};
+
+    use crate::line::Waiter;
+    use crate::snapshot::{BackendRecord, Snapshot, Target};
+
+    const HERE: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1);
+
+    #[test]
+    fn a_connection_has_one_turn_in_the_next_round_however_often_it_is_ready() {
+        let shared = Arc::new(Shared::new(1, String::new()).unwrap());
+        shared.publish(Arc::new(Snapshot {
+            traffic: TrafficType::Http,
+            ..Snapshot::empty()
+        }));
+        let mut worker = Worker::new(0, &shared, 1).unwrap();
+        worker.turn(&[]);
+        let (near, _far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        worker.admit(near.into(), HERE, false);
+        let key = worker.clients.keys().next().unwrap();
+        for _ in 0..3 {
+            worker.settle(key, Fate::Ready);
+        }
+        assert_eq!(worker.ready.len(), 1);
+        worker.drive_ready();
+        assert!(worker.ready.is_empty());
+        worker.settle(key, Fate::Ready);
+        assert_eq!(worker.ready.len(), 1, "and again in a later one");
+    }
+
+    #[test]
+    fn a_slot_that_was_granted_to_a_thread_that_has_left_is_passed_on() {
+        let shared = Arc::new(Shared::new(2, String::new()).unwrap());
+        let record = Arc::new(BackendRecord::new(HERE, 2, Instant::now()));
+        record.set_health(BackendHealth::Up, Instant::now());
+        let target = Target {
+            record: Arc::clone(&record),
+            weight: 1,
+            backup: false,
+            max_connections: Some(1),
+        };
+        shared.publish(Arc::new(Snapshot {
+            targets: vec![target],
+            ..Snapshot::empty()
+        }));
+        let mut worker = Worker::new(0, &shared, 1).unwrap();
+        worker.turn(&[]);
+        for thread in 0..2 {
+            let waiter = Waiter {
+                thread,
+                client: 0,
+                except: Vec::new(),
+            };
+            shared.line.join(waiter, 2).unwrap();
+        }
+        assert!(record.standing.take_slot(1));
+        shared.line.pass_on(&record, 1, &shared.threads);
+        assert_eq!(shared.line.len(), 1, "the first is served");
+        worker.leave_by = Some(0);
+        worker.run().unwrap();
+        assert_eq!(shared.threads[1].take_grants().len(), 1);
+        assert!(shared.line.is_empty());
     }
 }
