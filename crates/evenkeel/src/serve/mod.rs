@@ -39,6 +39,8 @@ pub(crate) use watchdog::Watchdog;
 const INSTALLATION_KEY: &str = "installation";
 /// How often a role that only answers shows that it is run.
 const FEEDING: Duration = Duration::from_secs(1);
+/// How long a role may take to end once the process is asked to: longer than the effects of a controller.
+const FAREWELL: Duration = Duration::from_secs(8);
 
 /// What `evenkeel serve` was asked to do.
 #[derive(Clone, Debug, Default)]
@@ -138,9 +140,18 @@ async fn keep_playing(
         lives += 1;
         play(role, shared.clone(), controller.take(), lives, watchdog)
     };
-    supervisor::supervise(&role.to_string(), live, tell)
-        .await
-        .with_context(|| format!("the {role} role ended"))
+    let name = role.to_string();
+    let farewell = async {
+        shared.shutdown().await;
+        sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        ended = supervisor::supervise(&name, live, tell) => {
+            ended.with_context(|| format!("the {role} role ended"))
+        }
+        // One that hangs, or waits to be started again, keeps nobody waiting.
+        () = farewell => Ok(()),
+    }
 }
 
 /// Plays one role for as long as it can. A controller that follows a failed one opens the world anew, and each
