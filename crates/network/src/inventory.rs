@@ -1,7 +1,7 @@
 //! What is there, read from the world, and whether it is whole.
 //!
 //! A look costs one dump of the links of each namespace and one question after the generation of its rules;
-//! `nft` runs only where these were changed since the last look.
+//! `nft` runs only where somebody else changed these since the last look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

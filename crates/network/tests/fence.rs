@@ -73,6 +73,7 @@ impl Scene {
             lost: false,
         };
         assert_eq!(sight(&self.network).await, expected);
+        assert_eq!(sight(&open_network().await).await, expected);
     }
 
     fn clients(&self) -> [Asker<'_>; 2] {

@@ -35,6 +35,10 @@ fn the_inventory_equals_what_was_made_and_is_empty_after_removal() {
         let taps = network.ensure_tap_nics(&nics(4, 2, 9)).await.unwrap();
 
         let sight = network.inventory().await.unwrap();
+        // Whoever has not followed what was made reads the same.
+        let afresh = open_network().await.inventory().await.unwrap();
+        assert_eq!(sight, afresh);
+        assert!(sight.front && sight.vm_nics.values().all(|nics| nics.is_whole()));
         let subnets = |project| sight.projects[&ProjectId(project)].subnets.clone();
         assert_eq!(sight.projects.len(), 3);
         assert_eq!(

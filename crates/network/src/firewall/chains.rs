@@ -87,6 +87,13 @@ impl Chains {
         script
     }
 
+    /// Notes what [`Self::script`] does.
+    pub(super) fn note(&self, standing: &mut Standing) {
+        for chain in &self.chains {
+            standing.note_chain(&self.table, chain.name, Some(chain.marks()));
+        }
+    }
+
     /// Whether exactly these rules stand.
     pub(super) fn are_in(&self, standing: &Standing) -> bool {
         self.chains

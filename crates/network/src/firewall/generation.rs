@@ -46,6 +46,11 @@ impl Generation {
             .ok()
     }
 
+    /// Whether exactly one transaction lies between `before` and this.
+    pub(super) fn follows(self, before: Self) -> bool {
+        self.namespace == before.namespace && self.number == before.number.wrapping_add(1)
+    }
+
     /// Whether no rule was ever made in the namespace.
     pub(super) fn is_first(self) -> bool {
         self.number == FIRST

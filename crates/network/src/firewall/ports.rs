@@ -30,7 +30,11 @@ impl Firewall {
         );
         let action = format!("write the rules of {port}");
         let anew = format!("create chain {table} {port}\n{rules}");
-        match self.nft.apply(namespace, &action, anew).await? {
+        let note = |standing: &mut Standing| {
+            standing.note_chain(&table, port, Some(marks_of(record)));
+            standing.note_target(port, Some(port));
+        };
+        match self.change(namespace, &action, anew, note).await? {
             Outcome::Done(_) => return Ok(()),
             Outcome::Absent => return Err(self.no_table(namespace, &action)),
             Outcome::Exists => {}
@@ -44,14 +48,21 @@ impl Firewall {
             let _ = writeln!(over, "delete element {table} ports {{ \"{port}\" }}");
         }
         over += &rules;
-        if let Some(old) = self.record(&standing, port)
-            && old.address != record.address
-            && self.holds_address(&standing, &old)
-        {
-            over += &self.address_fence(&old, false);
+        let old = self
+            .record(&standing, port)
+            .filter(|old| old.address != record.address && self.holds_address(&standing, old));
+        if let Some(old) = &old {
+            over += &self.address_fence(old, false);
             over += &self.address_fence(record, true);
         }
-        self.expect_done(namespace, &action, over).await
+        let note_all = |standing: &mut Standing| {
+            note(standing);
+            if let Some(old) = &old {
+                self.note_address(standing, old, false);
+                self.note_address(standing, record, true);
+            }
+        };
+        self.expect_done(namespace, &action, over, note_all).await
     }
 
     /// Closes a port that has a record, or opens it, whatever it was: on the front to all but the checker, on
@@ -73,7 +84,13 @@ impl Firewall {
             script += &self.address_fence(record, fenced);
         }
         let verb = if fenced { "close" } else { "open" };
-        self.expect_done(namespace, &format!("{verb} {port}"), script)
+        let note = |standing: &mut Standing| {
+            standing.note_element(&self.bridge_table(), FENCED, port, fenced);
+            if side == Side::Front {
+                self.note_address(standing, record, fenced);
+            }
+        };
+        self.expect_done(namespace, &format!("{verb} {port}"), script, note)
             .await
     }
 
@@ -99,12 +116,21 @@ impl Firewall {
             "delete element {table} ports {{ \"{port}\" }}\nflush chain {table} {port}\ndelete chain {table} {port}\n{}",
             self.port_fence(port, false)
         );
-        let record = self.record(&standing, port);
-        if let Some(record) = record.filter(|record| self.holds_address(&standing, record)) {
-            script += &self.address_fence(&record, false);
+        let fenced = self.record(&standing, port);
+        let fenced = fenced.filter(|record| self.holds_address(&standing, record));
+        if let Some(record) = &fenced {
+            script += &self.address_fence(record, false);
         }
+        let note = |standing: &mut Standing| {
+            standing.note_chain(&table, port, None);
+            standing.note_target(port, None);
+            standing.note_element(&table, FENCED, port, false);
+            if let Some(record) = &fenced {
+                self.note_address(standing, record, false);
+            }
+        };
         let action = format!("remove the rules of {port}");
-        self.nft.apply(namespace, &action, script).await?;
+        self.change(namespace, &action, script, note).await?;
         Ok(())
     }
 
@@ -130,13 +156,18 @@ impl Firewall {
         port: &str,
         record: &Record,
     ) -> Option<bool> {
-        let by_name = standing.holds(&self.bridge_table(), "fenced", port);
+        let by_name = standing.holds(&self.bridge_table(), FENCED, port);
         let agree = side == Side::Tenant || by_name == self.holds_address(standing, record);
         agree.then_some(by_name)
     }
 
     fn holds_address(&self, standing: &Standing, record: &Record) -> bool {
-        standing.holds_address(&self.inet_table(), "fenced", record.address)
+        standing.holds_address(&self.inet_table(), FENCED, record.address)
+    }
+
+    fn note_address(&self, standing: &mut Standing, record: &Record, fenced: bool) {
+        let address = record.address.to_string();
+        standing.note_element(&self.inet_table(), FENCED, &address, fenced);
     }
 
     fn port_fence(&self, port: &str, fenced: bool) -> String {
@@ -148,13 +179,16 @@ impl Firewall {
     }
 }
 
+/// The set of those that are closed, in either table.
+const FENCED: &str = "fenced";
+
 /// Puts an element into the set of the fenced, or takes it out, whether it was in it or not.
 fn element(table: &str, element: &str, is_in: bool) -> String {
-    let add = format!("add element {table} fenced {{ {element} }}\n");
+    let add = format!("add element {table} {FENCED} {{ {element} }}\n");
     if is_in {
         add
     } else {
-        format!("{add}delete element {table} fenced {{ {element} }}\n")
+        format!("{add}delete element {table} {FENCED} {{ {element} }}\n")
     }
 }
 

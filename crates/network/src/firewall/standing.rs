@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 /// The contents of an installation's tables in one namespace. Empty where there is none.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// By table (with its family) and chain, each rule's comment in order; empty for one without.
     chains: BTreeMap<(String, String), Vec<String>>,
@@ -62,6 +62,36 @@ impl Standing {
                 set.extend(names.map(str::to_owned));
             }
             _ => {}
+        }
+    }
+
+    /// Notes that a chain has rules with these comments, or, with none, that it is gone.
+    pub(super) fn note_chain(&mut self, table: &str, chain: &str, marks: Option<Vec<String>>) {
+        let key = (table.to_owned(), chain.to_owned());
+        match marks {
+            Some(marks) => self.chains.insert(key, marks),
+            None => self.chains.remove(&key),
+        };
+    }
+
+    /// Notes to which chain a port's element leads, or, with none, that it is gone.
+    pub(super) fn note_target(&mut self, port: &str, chain: Option<&str>) {
+        match chain {
+            Some(chain) => self.ports.insert(port.to_owned(), chain.to_owned()),
+            None => self.ports.remove(port),
+        };
+    }
+
+    /// Notes that an element was put into a set, or taken out.
+    pub(super) fn note_element(&mut self, table: &str, set: &str, element: &str, is_in: bool) {
+        let set = self
+            .sets
+            .entry((table.to_owned(), set.to_owned()))
+            .or_default();
+        if is_in {
+            set.insert(element.to_owned());
+        } else {
+            set.remove(element);
         }
     }
 
