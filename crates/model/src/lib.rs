@@ -6,6 +6,7 @@ mod addresses;
 mod backend;
 mod channel;
 mod effect;
+mod event;
 mod fence;
 pub mod forms;
 mod health_check;
@@ -29,6 +30,7 @@ pub use channel::{
     Quantiles, Refusal, Timeouts,
 };
 pub use effect::{Effect, vm_key};
+pub use event::{Event, EventKind};
 pub use fence::CHECKER_MARK;
 pub use health_check::{
     Criteria, HealthCheck, HealthProtocol, MAX_EXPECTED_BODY_BYTES, MAX_STATUS, MAX_STATUS_RANGES,

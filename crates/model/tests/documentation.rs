@@ -61,6 +61,7 @@ fn what_info_shows_is_an_update_that_is_read() {
             "vms",
             "backends",
             "waiting_for",
+            "events",
         ];
         info.retain(|name, _| !account.contains(&name.as_str()));
         let request = json!({"action": "update", "type": "instance", "info": info});

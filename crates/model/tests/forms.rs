@@ -261,7 +261,7 @@ fn project() -> Project {
 
 /// The request that gives the instance again in the form in which it is shown.
 fn shown_again(instance: &Instance, action: &str) -> Vec<u8> {
-    let document = InstanceDocument::new(instance, &project(), "test", None);
+    let document = InstanceDocument::new(instance, &project(), "test", None, &[]);
     let mut shown = serde_json::to_value(document).expect("JSON");
     let account = [
         "id",
@@ -276,6 +276,7 @@ fn shown_again(instance: &Instance, action: &str) -> Vec<u8> {
         "vms",
         "backends",
         "waiting_for",
+        "events",
     ];
     let shown = shown.as_object_mut().expect("an object");
     shown.retain(|name, _| !account.contains(&name.as_str()));

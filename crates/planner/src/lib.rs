@@ -15,6 +15,7 @@ mod breaker;
 mod clock;
 mod deaths;
 mod diff;
+mod events;
 mod failover;
 mod networks;
 mod placement;
@@ -30,6 +31,7 @@ mod zone;
 mod samples;
 
 pub use diff::diff;
+pub use events::{Told, events};
 pub use settings::{Breaker, Settings, Windows};
 
 use model::{Intent, Layout, Observation, Report, Timestamp};

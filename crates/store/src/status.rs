@@ -4,6 +4,7 @@
 //! report/instance/<id>   InstanceReport          by the controller
 //! report/project/<id>    null                    by the controller, while the project has a namespace
 //! report/troubles        Vec<String>             by the controller, for the whole installation
+//! events/<instance>      Vec<Event>, oldest first, by the controller; events/installation for the whole
 //! sight/<checker>        BTreeMap<VmId, ProbeSight>, under a lease, by each checker
 //! dns/serial             u32                     by the DNS role: the generation that it publishes
 //! trouble/<role>         String                  by a role that cannot do its work, and, below it, by its supervisor
@@ -22,6 +23,8 @@ pub const INSTANCE_REPORT_PREFIX: &str = "report/instance/";
 pub const PROJECT_REPORT_PREFIX: &str = "report/project/";
 /// What keeps the whole installation from its work.
 pub const TROUBLES_KEY: &str = "report/troubles";
+/// What the controller did and why, a bounded list for each instance.
+pub const EVENTS_PREFIX: &str = "events/";
 /// What checkers saw.
 pub const SIGHT_PREFIX: &str = "sight/";
 /// The zone generation that is published.
@@ -41,6 +44,15 @@ pub fn report_key(id: InstanceId) -> String {
 #[must_use]
 pub fn project_report_key(id: ProjectId) -> String {
     format!("{PROJECT_REPORT_PREFIX}{id}")
+}
+
+/// Where an instance's events are, or those of the whole installation.
+#[must_use]
+pub fn events_key(id: Option<InstanceId>) -> String {
+    id.map_or_else(
+        || format!("{EVENTS_PREFIX}installation"),
+        |id| format!("{EVENTS_PREFIX}{id}"),
+    )
 }
 
 /// Where a checker tells what it saw.

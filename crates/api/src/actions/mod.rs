@@ -13,7 +13,7 @@ use model::forms::{
     At, FormError, InstanceBrief, InstanceDocument, NewProject, Order, ProjectBrief,
     ProjectDocument, ProjectRef, Request, Target, Wait,
 };
-use model::{Condition, InstanceId, InstanceReport, Intent, ProjectId, Timestamp, Waiting};
+use model::{Condition, Event, InstanceId, InstanceReport, Intent, ProjectId, Timestamp, Waiting};
 use serde::Serialize;
 use store::intent::{IntentDraft, edit_intent, read_intent};
 use store::{Store, StoreError, status};
@@ -261,6 +261,16 @@ impl Actions {
         Ok(entry.map(|entry| entry.value))
     }
 
+    /// What the controller did and why, oldest first. What cannot be read is left out.
+    fn events(&self, id: Option<InstanceId>) -> Vec<Event> {
+        let read = self.status.get_json(&status::events_key(id));
+        let entry = read.unwrap_or_else(|error| {
+            tracing::warn!(%error, "events cannot be read");
+            None
+        });
+        entry.map_or_else(Vec::new, |entry| entry.value)
+    }
+
     fn brief(&self, placed: &Placed) -> InstanceBrief {
         let Placed { instance, project } = placed;
         let report = self.report(instance.id);
@@ -270,7 +280,9 @@ impl Actions {
     fn instance_info(&self, placed: &Placed) -> Info {
         let Placed { instance, project } = placed;
         let report = self.report(instance.id);
-        let document = InstanceDocument::new(instance, project, &self.zone, report.as_ref());
+        let events = self.events(Some(instance.id));
+        let document =
+            InstanceDocument::new(instance, project, &self.zone, report.as_ref(), &events);
         Info::Instance(Box::new(document))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::forms::InstanceBrief;
+use model::forms::{EventDocument, InstanceBrief};
 use model::{InstanceReport, ProjectId, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub(crate) struct SystemDocument {
     projects: Vec<ProjectLine>,
     vms: VmCounts,
     troubles: Vec<String>,
+    events: Vec<EventDocument>,
     roles: BTreeMap<String, Value>,
 }
 
@@ -57,6 +58,7 @@ impl Actions {
             projects,
             vms: self.count_vms()?,
             troubles: self.troubles()?,
+            events: self.events(None).iter().map(EventDocument::from).collect(),
             roles: self.roles()?,
         })
     }

@@ -17,6 +17,7 @@ fn report() -> InstanceReport {
         state,
         since: Timestamp(1_795_369_892_123),
         evidence: "heartbeat 0.4 s ago, probe answered".into(),
+        aside: None,
         leaving: leaving.map(Into::into),
         driver: Driver::Qemu,
         accelerator: Some("tcg".into()),

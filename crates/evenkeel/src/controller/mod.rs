@@ -13,6 +13,7 @@
 //! stored, so a controller that is killed anywhere is followed by one that knows as much.
 
 mod effects;
+mod history;
 mod observer;
 mod reporter;
 
@@ -32,6 +33,7 @@ use tracing::{error, info, warn};
 
 use crate::serve::{Shared, Watchdog, open_world};
 use effects::Effects;
+use history::History;
 use observer::Observer;
 use reporter::Reporter;
 
@@ -54,6 +56,7 @@ pub(crate) struct Controller {
     observer: Observer,
     effects: Effects,
     reporter: Reporter,
+    history: History,
     /// Namespaces that an earlier controller may have left half-made, which cannot be seen from outside:
     /// each is ensured once.
     inherited: BTreeSet<ProjectId>,
@@ -93,6 +96,7 @@ impl Controller {
             effects,
             reporter: Reporter::new(shared.status.clone())?,
             _preparation: preparation,
+            history: History::open(shared.status.clone())?,
             _lock: lock,
         })
     }
@@ -154,7 +158,7 @@ impl Controller {
         };
         let (next, report) = planner::plan(inputs, &self.layout.layout);
         let changed = next != self.layout.layout;
-        log_verdicts(&self.layout.layout, &next);
+        let told = planner::events(inputs, &self.layout.layout, &next);
         if changed && !keep(&self.store, &mut self.layout, next)? {
             return Ok(true);
         }
@@ -163,6 +167,10 @@ impl Controller {
         // Whoever cannot tell must still act.
         if let Err(error) = self.reporter.publish(&report, projects.copied().collect()) {
             error!(error = format!("{error:#}"), "the report cannot be told");
+        }
+        let instances = self.layout.layout.instances.keys().copied();
+        if let Err(error) = self.history.note(told, instances) {
+            error!(error = format!("{error:#}"), "what was done cannot be kept");
         }
         for effect in planner::diff(inputs, &self.layout.layout) {
             self.effects.begin(effect);
@@ -231,36 +239,6 @@ fn keep(store: &Store, standing: &mut StoredLayout, next: Layout) -> anyhow::Res
             warn!("another controller decided meanwhile; taking over its layout");
             *standing = read_layout(store)?;
             Ok(false)
-        }
-    }
-}
-
-/// Says which VMs are held to be something else than before, and which are sent away.
-fn log_verdicts(before: &Layout, after: &Layout) {
-    for (id, instance) in &after.instances {
-        for (vm, decided) in &instance.vms {
-            let known = before
-                .instances
-                .get(id)
-                .and_then(|instance| instance.vms.get(vm));
-            let was_aside = known.and_then(|known| known.aside.as_ref());
-            match (was_aside, &decided.aside) {
-                (None, Some(aside)) => {
-                    info!(%vm, instance = %id, reason = aside.reason, "VM is set aside");
-                }
-                (Some(_), None) => info!(%vm, instance = %id, "VM is put back"),
-                _ => {}
-            }
-            if known.map(|known| known.verdict) != Some(decided.verdict) {
-                info!(%vm, instance = %id, verdict = ?decided.verdict, evidence = decided.evidence, "verdict");
-            }
-            if let Some(leaving) = decided
-                .leaving
-                .as_ref()
-                .filter(|_| known.is_none_or(|k| k.leaving.is_none()))
-            {
-                info!(%vm, instance = %id, reason = leaving.reason, "VM leaves");
-            }
         }
     }
 }

@@ -9,8 +9,8 @@ use super::form::InstanceForm;
 use super::request::{Action, Kind};
 use super::time::rfc3339;
 use crate::{
-    BackendHealth, BackendReport, Condition, Driver, Generation, Instance, InstanceId,
-    InstanceReport, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
+    BackendHealth, BackendReport, Condition, Driver, Event, EventKind, Generation, Instance,
+    InstanceId, InstanceReport, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
 };
 
 /// An answer in the mission's form.
@@ -158,6 +158,7 @@ pub struct InstanceDocument {
     vms: Vec<VmDocument>,
     backends: Vec<BackendDocument>,
     waiting_for: Vec<Waiting>,
+    events: Vec<EventDocument>,
 }
 
 impl InstanceDocument {
@@ -168,6 +169,7 @@ impl InstanceDocument {
         project: &Project,
         zone: &str,
         report: Option<&InstanceReport>,
+        events: &[Event],
     ) -> Self {
         let (condition, waiting_for) = standing(instance, report);
         Self {
@@ -189,6 +191,28 @@ impl InstanceDocument {
                 report.backends.iter().map(BackendDocument::from).collect()
             }),
             waiting_for,
+            events: events.iter().map(EventDocument::from).collect(),
+        }
+    }
+}
+
+/// An event as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventDocument {
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vm: Option<VmId>,
+    kind: EventKind,
+    text: String,
+}
+
+impl From<&Event> for EventDocument {
+    fn from(event: &Event) -> Self {
+        Self {
+            at: rfc3339(event.at),
+            vm: event.vm,
+            kind: event.kind,
+            text: event.text.clone(),
         }
     }
 }
@@ -227,6 +251,8 @@ pub struct VmDocument {
     since: String,
     evidence: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    aside: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     leaving: Option<String>,
     driver: Driver,
     accelerator: Option<String>,
@@ -244,6 +270,7 @@ impl From<&VmReport> for VmDocument {
             state: vm.state,
             since: rfc3339(vm.since),
             evidence: vm.evidence.clone(),
+            aside: vm.aside.clone(),
             leaving: vm.leaving.clone(),
             driver: vm.driver,
             accelerator: vm.accelerator.clone(),

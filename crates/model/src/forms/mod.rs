@@ -38,8 +38,8 @@ mod subnet;
 mod time;
 
 pub use answer::{
-    Answer, BackendDocument, InstanceBrief, InstanceDocument, ProjectBrief, ProjectDocument,
-    Refused, VmDocument, refusal,
+    Answer, BackendDocument, EventDocument, InstanceBrief, InstanceDocument, ProjectBrief,
+    ProjectDocument, Refused, VmDocument, refusal,
 };
 pub use auto_scaling::AutoScalingChange;
 pub use change::{EntitiesChange, InstanceChange};

@@ -8,6 +8,9 @@ use super::paint::{Tone, plain};
 use super::table::{Cell, Table, render_facts, render_heading};
 use super::{Style, Waiting, brief, counted, listed, render_waiting};
 
+/// Events that are shown; the JSON has them all.
+const MOST_EVENTS: usize = 12;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Instance {
@@ -34,6 +37,15 @@ struct Instance {
     vms: Vec<Vm>,
     backends: Vec<Entity>,
     waiting_for: Vec<Waiting>,
+    events: Vec<Happened>,
+}
+
+/// Something that the controller did.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Happened {
+    at: String,
+    text: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +85,7 @@ struct Vm {
     state: String,
     since: String,
     evidence: String,
+    aside: Option<String>,
     leaving: Option<String>,
     driver: String,
     accelerator: Option<String>,
@@ -124,6 +137,10 @@ pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Res
     if !instance.waiting_for.is_empty() {
         text += &render_heading("Waiting for", paint);
         text += &render_waiting(&instance.waiting_for);
+    }
+    if !instance.events.is_empty() {
+        text += &render_heading("Events", paint);
+        text += &instance.render_events(style);
     }
     Ok(text)
 }
@@ -214,6 +231,17 @@ impl Instance {
         table.render(style.paint)
     }
 
+    /// The newest last, as a log has it.
+    fn render_events(&self, style: Style) -> String {
+        let earlier = self.events.len().saturating_sub(MOST_EVENTS);
+        let shown = self.events.iter().skip(earlier);
+        let line = |event: &Happened| {
+            let at = ago(&event.at, style.now);
+            format!("  {at:>8}  {}\n", plain(&event.text))
+        };
+        shown.map(line).collect()
+    }
+
     fn render_backends(&self, style: Style) -> String {
         if self.backends.is_empty() {
             return "  none; `evenkeel instance update NAME --add-backend ENTITY` adds one\n"
@@ -237,9 +265,10 @@ impl Instance {
 
 impl Vm {
     fn cells(&self, style: Style) -> Vec<Cell> {
-        let (state, evidence) = match &self.leaving {
-            Some(reason) => (format!("leaving, {}", self.state), reason),
-            None => (self.state.clone(), &self.evidence),
+        let (state, evidence) = match (&self.leaving, &self.aside) {
+            (Some(reason), _) => (format!("leaving, {}", self.state), reason),
+            (None, Some(reason)) => (format!("aside, {}", self.state), reason),
+            (None, None) => (self.state.clone(), &self.evidence),
         };
         vec![
             Cell::number(Some(self.id)),

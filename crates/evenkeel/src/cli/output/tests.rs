@@ -171,7 +171,7 @@ fn report() -> InstanceReport {
 }
 
 fn document(instance: &Instance, report: Option<&InstanceReport>) -> Value {
-    let document = InstanceDocument::new(instance, &project(), "lb.evenkeel.test", report);
+    let document = InstanceDocument::new(instance, &project(), "lb.evenkeel.test", report, &[]);
     serde_json::to_value(document).unwrap()
 }
 

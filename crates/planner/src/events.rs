@@ -1,0 +1,212 @@
+//! What happened between two layouts, in words that a user reads.
+
+use std::collections::BTreeMap;
+
+use model::{Event, EventKind, InstanceId, InstanceLayout, Layout, Verdict, VmId, VmLayout};
+
+use crate::{Inputs, breaker, zone};
+
+/// An event, and the instance that it is about; none when it is about the whole installation.
+pub type Told = (Option<InstanceId>, Event);
+
+/// What was decided from `before` to `after`, and on what evidence, in the order of the instances.
+#[must_use]
+pub fn events(inputs: Inputs<'_>, before: &Layout, after: &Layout) -> Vec<Told> {
+    let mut teller = Teller {
+        inputs,
+        instance: None,
+        told: Vec::new(),
+    };
+    teller.tell_breaker(before, after);
+    for (id, standing) in &after.instances {
+        teller.instance = Some(*id);
+        let known = before.instances.get(id);
+        teller.tell_configuration(known, standing);
+        teller.tell_vms(known, standing);
+        teller.tell_dns(*id, before, after);
+    }
+    teller.told
+}
+
+struct Teller<'a> {
+    inputs: Inputs<'a>,
+    instance: Option<InstanceId>,
+    told: Vec<Told>,
+}
+
+impl Teller<'_> {
+    fn say(&mut self, kind: EventKind, vm: Option<VmId>, text: String) {
+        let at = self.inputs.now;
+        let event = Event { at, vm, kind, text };
+        self.told.push((self.instance, event));
+    }
+
+    fn tell_breaker(&mut self, before: &Layout, after: &Layout) {
+        let (was, is) = (
+            before.host.breaker_open_since,
+            after.host.breaker_open_since,
+        );
+        let (found, most) = (
+            breaker::found_down(self.inputs, after),
+            breaker::most(self.inputs),
+        );
+        match (was, is) {
+            (None, Some(_)) => {
+                let text = format!(
+                    "the breaker opened: {found} VMs were found down, {most} may be; nothing is replaced"
+                );
+                self.say(EventKind::Breaker, None, text);
+            }
+            (Some(_), None) => {
+                let held = breaker::held(self.inputs, after);
+                let text = format!(
+                    "the breaker closed: {held} VMs are still down, and at most {most} are replaced at a time"
+                );
+                self.say(EventKind::Breaker, None, text);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_configuration(&mut self, before: Option<&InstanceLayout>, after: &InstanceLayout) {
+        let generation = after.config.generation;
+        if before.is_none_or(|before| before.config.generation != generation) {
+            let backends = after.config.backends.len();
+            let text = format!("configuration {generation}: {backends} backends");
+            self.say(EventKind::Configuration, None, text);
+        }
+    }
+
+    fn tell_vms(&mut self, before: Option<&InstanceLayout>, after: &InstanceLayout) {
+        let none = BTreeMap::new();
+        let known = before.map_or(&none, |before| &before.vms);
+        for (id, vm) in &after.vms {
+            match known.get(id) {
+                None => {
+                    let text = format!("VM {id} is made, with address {}", vm.front.address);
+                    self.say(EventKind::Added, Some(*id), text);
+                }
+                Some(known) => self.tell_vm(*id, known, vm),
+            }
+        }
+        for id in known.keys().filter(|id| !after.vms.contains_key(id)) {
+            self.say(EventKind::Gone, Some(*id), format!("VM {id} is gone"));
+        }
+    }
+
+    fn tell_vm(&mut self, id: VmId, before: &VmLayout, after: &VmLayout) {
+        let evidence = &after.evidence;
+        if before.verdict != after.verdict {
+            let word = match after.verdict {
+                Verdict::Starting => "is starting",
+                Verdict::Serving => "is well",
+                Verdict::Suspect => "is suspect",
+                Verdict::Down => "is down",
+            };
+            let text = format!("VM {id} {word}: {evidence}");
+            self.say(EventKind::Verdict, Some(id), text);
+        }
+        match (&before.aside, &after.aside) {
+            (None, Some(_)) => {
+                let text =
+                    format!("VM {id} is set aside: its ports are closed, and it is replaced");
+                self.say(EventKind::SetAside, Some(id), text);
+            }
+            (Some(was), Some(is)) if was.open_since.is_none() && is.open_since.is_some() => {
+                let text = format!("VM {id} came back: its ports are opened: {evidence}");
+                self.say(EventKind::Returned, Some(id), text);
+            }
+            (Some(_), None) => {
+                let text = format!("VM {id} serves again: {evidence}");
+                self.say(EventKind::PutBack, Some(id), text);
+            }
+            _ => {}
+        }
+        if let (None, Some(leaving)) = (&before.leaving, &after.leaving) {
+            let text = format!("VM {id} leaves: {}", leaving.reason);
+            self.say(EventKind::Leaving, Some(id), text);
+        }
+    }
+
+    fn tell_dns(&mut self, id: InstanceId, before: &Layout, after: &Layout) {
+        let Some(asked) = self.inputs.intent.instances.get(&id) else {
+            return;
+        };
+        let Some(name) = zone::names(self.inputs, asked).into_iter().next() else {
+            return;
+        };
+        let (was, is) = (before.dns.records.get(&name), after.dns.records.get(&name));
+        if was != is {
+            let addresses = is.into_iter().flatten().map(ToString::to_string);
+            let addresses: Vec<_> = addresses.collect();
+            let serial = after.dns.serial;
+            let text = match addresses.is_empty() {
+                true => format!("zone generation {serial} names nothing for {name}"),
+                false => format!(
+                    "zone generation {serial} names {} for {name}",
+                    addresses.join(", ")
+                ),
+            };
+            self.say(EventKind::Dns, None, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{Bench, instance};
+
+    /// The kinds of what a plan tells, in its order.
+    fn plan(bench: &mut Bench) -> Vec<(EventKind, Option<u64>)> {
+        let before = bench.layout.clone();
+        bench.plan();
+        let told = events(bench.inputs(), &before, &bench.layout);
+        assert_eq!(events(bench.inputs(), &bench.layout, &bench.layout), []);
+        told.into_iter()
+            .map(|(_, event)| (event.kind, event.vm.map(|vm| vm.0)))
+            .collect()
+    }
+
+    #[test]
+    fn a_death_is_told_with_all_that_follows_from_it() {
+        let mut bench = Bench::with([instance(1)]);
+        let made = [
+            (EventKind::Configuration, None),
+            (EventKind::Added, Some(1)),
+        ];
+        assert_eq!(plan(&mut bench), made);
+        bench.make_all_serve();
+        let serves = [(EventKind::Verdict, Some(1)), (EventKind::Dns, None)];
+        assert_eq!(plan(&mut bench), serves);
+        bench.publish();
+        assert_eq!(plan(&mut bench), []);
+        bench.kill(1);
+        let dies = [
+            (EventKind::Verdict, Some(1)),
+            (EventKind::SetAside, Some(1)),
+            (EventKind::Added, Some(2)),
+        ];
+        assert_eq!(plan(&mut bench), dies);
+        bench.vanish(1);
+        assert_eq!(plan(&mut bench), [(EventKind::Leaving, Some(1))]);
+        bench.pass(1);
+        assert_eq!(plan(&mut bench), [(EventKind::Gone, Some(1))]);
+    }
+
+    #[test]
+    fn an_event_says_what_it_rests_on() {
+        let mut bench = Bench::serving([instance(1)]);
+        let before = bench.layout.clone();
+        bench.kill(1);
+        bench.plan();
+        let told = events(bench.inputs(), &before, &bench.layout);
+        let (about, event) = told.first().expect("a verdict");
+        assert_eq!(*about, Some(InstanceId(1)));
+        assert_eq!(event.at, bench.now);
+        assert_eq!(
+            event.text,
+            "VM 1 is down: its process ended: killed by signal 9"
+        );
+    }
+}
