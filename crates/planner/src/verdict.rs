@@ -21,7 +21,10 @@
 //! How long silence must last depends on how late things are anyway: a host that is starved hears late, and
 //! so do its VMs. The windows grow with the lateness that was seen of late, up to a bound.
 
-use model::{Generation, Heartbeat, HeartbeatSight, Layout, Refusal, Verdict, VmLayout, VmSight};
+use model::{
+    Generation, Heartbeat, HeartbeatSight, Layout, Refusal, Verdict, VmId, VmLayout, VmSight,
+    vm_key,
+};
 
 use crate::quorum::{self, Say};
 use crate::{Inputs, Windows};
@@ -62,6 +65,7 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
                 windows: &inputs.settings.windows,
                 host_lag_ms: inputs.observed.host_lag_ms,
                 sight: inputs.observed.vms.get(id),
+                has_lost_nics: has_lost_nics(inputs, *id),
                 probe: quorum::ask(&inputs.observed.probes, *id),
                 wanted,
             };
@@ -80,6 +84,7 @@ struct Signs<'a> {
     windows: &'a Windows,
     host_lag_ms: u64,
     sight: Option<&'a VmSight>,
+    has_lost_nics: bool,
     probe: Say<'a>,
     wanted: Generation,
 }
@@ -92,6 +97,14 @@ impl Signs<'_> {
             .saturating_add(late_ms.saturating_mul(PATIENCE_FOR_LATENESS))
             .min(set_ms.saturating_mul(LONGEST_PATIENCE))
     }
+}
+
+/// Whether a NIC is gone that cannot be given back to a VM that runs. While a step works on the VM, its NICs
+/// may come and go.
+fn has_lost_nics(inputs: Inputs<'_>, id: VmId) -> bool {
+    let observed = inputs.observed;
+    let nics = observed.network.vm_nics.get(&id);
+    nics.is_some_and(|nics| nics.lost) && !observed.in_flight.contains(&vm_key(id))
 }
 
 /// Decides one verdict and says what it rests on. The evidence names no figure that changes from one
@@ -114,6 +127,10 @@ fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
             }
             (None, _) => (Verdict::Down, "its process is gone".into()),
         };
+    }
+    if signs.has_lost_nics && vm.verdict != Verdict::Starting {
+        let evidence = "a NIC was taken from it, which only a new VM can mend";
+        return (Verdict::Down, evidence.into());
     }
     match &sight.heartbeat {
         None => judge_unheard(vm, sight, signs),
@@ -231,7 +248,8 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
 
 /// A VM that was down. Nobody waits for one that leaves.
 fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
-    let sight = signs.sight.filter(|sight| sight.pid.is_some());
+    let runs = |sight: &&VmSight| sight.pid.is_some() && !signs.has_lost_nics;
+    let sight = signs.sight.filter(runs);
     let heard = sight.and_then(|sight| Some((sight, sight.heartbeat.as_ref()?)));
     let heard = heard.filter(|(sight, heard)| {
         !is_silent(heard, signs) && stalled(sight, heard, signs).is_none()

@@ -213,3 +213,20 @@ fn after_the_machine_was_started_anew_every_vm_is_made_again_as_it_was() {
     let made = made.filter(|effect| matches!(effect, Effect::EnsureVm { .. }));
     assert_eq!(made.count(), 6);
 }
+
+#[test]
+fn a_vm_that_lost_a_nic_for_good_is_replaced_unless_a_step_works_on_it() {
+    let mut bench = Bench::serving([instance(1)]);
+    let lost = NicSight {
+        tenant: false,
+        lost: true,
+        ..whole()
+    };
+    bench.observed.network.vm_nics.insert(VmId(1), lost);
+    bench.observed.in_flight.insert(model::vm_key(VmId(1)));
+    bench.plan();
+    assert_eq!(bench.stay(1), [1]);
+    bench.observed.in_flight.clear();
+    bench.plan();
+    assert_eq!(bench.stay(1), [2]);
+}

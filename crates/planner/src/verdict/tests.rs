@@ -91,6 +91,7 @@ fn judge(standing: Verdict, case: &Case) -> (Verdict, String) {
     let windows = Windows::default();
     let signs = Signs {
         host_lag_ms: 0,
+        has_lost_nics: false,
         windows: &windows,
         sight: case.sight.as_ref(),
         probe: quorum::ask(&case.probes, VmId(1)),
