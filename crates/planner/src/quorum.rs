@@ -37,6 +37,18 @@ pub(crate) fn ask(probes: &BTreeMap<String, BTreeMap<VmId, ProbeSight>>, vm: VmI
     }
 }
 
+/// Hears about a VM behind its fence, which not every checker can reach: one that it answers is enough.
+pub(crate) fn ask_about_fenced(
+    probes: &BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
+    vm: VmId,
+) -> Say<'_> {
+    let mut sights = probes.values().filter_map(|seen| seen.get(&vm));
+    match sights.any(|sight| sight.answered) {
+        true => Say::Answers,
+        false => ask(probes, vm),
+    }
+}
+
 fn is_majority(part: usize, all: usize) -> bool {
     part.saturating_mul(2) > all
 }
@@ -68,6 +80,15 @@ mod tests {
         };
         let named = sights.chars().enumerate();
         named.map(|(n, c)| (n.to_string(), sight(c))).collect()
+    }
+
+    #[test]
+    fn behind_its_fence_a_vm_needs_to_answer_one_of_them() {
+        for (sights, answers) in [("", false), ("s", false), ("ssa", true), ("sss", false)] {
+            let probes = checkers(sights);
+            let said = ask_about_fenced(&probes, VmId(1));
+            assert_eq!(said == Say::Answers, answers, "{sights}");
+        }
     }
 
     #[test]

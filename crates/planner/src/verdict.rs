@@ -66,7 +66,10 @@ pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
                 host_lag_ms: inputs.observed.host_lag_ms,
                 sight: inputs.observed.vms.get(id),
                 has_lost_nics: has_lost_nics(inputs, *id),
-                probe: quorum::ask(&inputs.observed.probes, *id),
+                probe: match vm.is_fenced() {
+                    true => quorum::ask_about_fenced(&inputs.observed.probes, *id),
+                    false => quorum::ask(&inputs.observed.probes, *id),
+                },
                 wanted,
             };
             let (verdict, evidence) = decide_verdict(vm, &signs);
@@ -110,7 +113,7 @@ fn has_lost_nics(inputs: Inputs<'_>, id: VmId) -> bool {
 /// Decides one verdict and says what it rests on. The evidence names no figure that changes from one
 /// round to the next, so that a standing verdict is not written again and again.
 fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
-    if vm.verdict == Verdict::Down {
+    if vm.verdict == Verdict::Down || vm.is_fenced() {
         return judge_down(vm, signs);
     }
     let Some(sight) = signs.sight else {
@@ -246,7 +249,7 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
     }
 }
 
-/// A VM that was down. Nobody waits for one that leaves.
+/// A VM that was down, or is still behind its fence. Nobody waits for one that leaves.
 fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     let runs = |sight: &&VmSight| sight.pid.is_some() && !signs.has_lost_nics;
     let sight = signs.sight.filter(runs);

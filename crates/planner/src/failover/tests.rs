@@ -130,6 +130,23 @@ fn a_vm_that_goes_down_again_is_fenced_again_and_its_grace_period_goes_on() {
 }
 
 #[test]
+fn one_answer_is_not_enough_to_be_believed() {
+    let mut bench = replaced();
+    thaw(&mut bench, 1, 1);
+    bench.plan();
+    bench.pass(bench.settings.windows.steady_ms / 2);
+    bench
+        .probes()
+        .insert(VmId(1), crate::samples::unanswered(1));
+    bench.plan();
+    for _ in 0..10 {
+        bench.pass(bench.settings.windows.steady_ms);
+        bench.plan();
+        assert!(bench.vm(1).is_fenced());
+    }
+}
+
+#[test]
 fn a_vm_that_never_served_is_not_kept() {
     let mut bench = Bench::with([instance(1)]);
     bench.plan();

@@ -1,0 +1,145 @@
+//! VMs that come back, and damage done by hand.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what the door answers is JSON, and a panic is a failed test"
+)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use end_to_end::{
+    Driver, Evenkeel, Host, Vm, Web, World, eventually, over_both_drivers, throughout,
+};
+
+over_both_drivers!(
+    a_frozen_vm_that_goes_on_serves_nobody_until_it_is_believed_and_then_takes_its_place_back,
+    what_was_changed_by_hand_is_put_right_under_the_vm_that_runs,
+);
+
+/// What the host's kernel tells the checker's packets by.
+const CHECKER_MARK: &str = "0x656b0001";
+/// Long enough that no VM is given up in a test.
+const PATIENT: &str = "[failover]\ngrace_ms = 120000\n";
+
+fn a_frozen_vm_that_goes_on_serves_nobody_until_it_is_believed_and_then_takes_its_place_back(
+    driver: Driver,
+) {
+    let host = Host::new();
+    let evenkeel = Evenkeel::start_with(&host, driver, PATIENT);
+    let web = Web::create(&host, evenkeel.door(), 1);
+    let frozen = only(&web);
+    signal(&host, &frozen, "STOP");
+    let successor = eventually("another one serves in its place", || {
+        let vms = web.vms();
+        let successor = vms
+            .iter()
+            .find(|vm| vm.id != frozen.id && vm.state == "serving" && web.dig() == Ok(named(vm)));
+        successor.cloned().ok_or(vms)
+    });
+    // A VM that the checker cannot reach is not believed, so this holds it behind its fence.
+    host.shell(&format!(
+        "nft 'add table ip cut
+              add chain ip cut output {{ type filter hook output priority 0; }}
+              add rule ip cut output ip daddr {} meta mark {CHECKER_MARK} drop'",
+        frozen.address
+    ));
+    signal(&host, &frozen, "CONT");
+    eventually("its heartbeats come again", || {
+        let vm = find(&web, frozen.id).ok_or("it is gone")?;
+        match vm.evidence.contains("its heartbeats come again") {
+            true => Ok(()),
+            false => Err(vm.evidence),
+        }
+    });
+    throughout(Duration::from_secs(3), "it serves nobody", || {
+        match web.fetch_from(&frozen.address) {
+            Ok(answer) => Err(answer),
+            Err(_) => web.fetch_from(&successor.address).map(|_| ()),
+        }
+    });
+    host.shell("nft delete table ip cut");
+    eventually("it has its place back, and its replacement is gone", || {
+        let vms = web.vms();
+        let is_back = vms
+            .iter()
+            .all(|vm| vm.id == frozen.id && vm.state == "serving");
+        match is_back && web.dig() == Ok(named(&frozen)) {
+            true => web.fetch_from(&frozen.address),
+            false => Err(format!("{vms:?}")),
+        }
+    });
+    assert_told_in_order(
+        &web,
+        &["set-aside", "returned", "put-back", "leaving", "gone"],
+    );
+    World::await_told(&host, &evenkeel.door());
+}
+
+fn what_was_changed_by_hand_is_put_right_under_the_vm_that_runs(driver: Driver) {
+    let host = Host::new();
+    let evenkeel = Evenkeel::start_with(&host, driver, PATIENT);
+    let web = Web::create(&host, evenkeel.door(), 1);
+    let vm = only(&web);
+    let rules = || host.shell("nft list ruleset | wc -l");
+    let whole = rules();
+    for damage in [
+        "nft flush ruleset",
+        "ip link set ekf1 nomaster",
+        "ip link set ekf1 down",
+        "ip link delete ek-front",
+        "ip netns exec ek-p1 ip link delete br1",
+        "ip netns exec ek-p1 ip link set ekt1 down",
+    ] {
+        host.shell(damage);
+        eventually(&format!("all is well again after `{damage}`"), || {
+            let answer = web.fetch()?;
+            let condition = web.info()["condition"].to_string();
+            match condition == "\"serving\"" && rules() == whole && links_are_up(&host) {
+                true => Ok(answer),
+                false => Err(format!("{condition}, {} rules of {whole}", rules())),
+            }
+        });
+        assert_eq!(only(&web).pid, vm.pid, "after `{damage}`");
+    }
+}
+
+/// Whether the VM's two links are up on their bridges.
+fn links_are_up(host: &Host) -> bool {
+    let up = |line: &str| {
+        let shown = host.try_shell(line);
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        text.contains("master") && text.contains(",UP")
+    };
+    up("ip link show dev ekf1") && up("ip netns exec ek-p1 ip link show dev ekt1")
+}
+
+/// Stops or continues a VM. Under the process driver the process that forwards is a child of the VM's.
+fn signal(host: &Host, vm: &Vm, signal: &str) {
+    let pid = vm.pid.expect("it runs");
+    host.shell(&format!("kill -{signal} {pid} $(pgrep --parent {pid})"));
+}
+
+fn assert_told_in_order(web: &Web<'_>, kinds: &[&str]) {
+    let info = web.info();
+    let events = info["events"].as_array().expect("events are told");
+    let mut told = events.iter().map(|event| event["kind"].as_str());
+    for kind in kinds {
+        assert!(
+            told.any(|told| told == Some(kind)),
+            "{kind} is not told in its order: {events:#?}"
+        );
+    }
+}
+
+fn find(web: &Web<'_>, id: u64) -> Option<Vm> {
+    web.vms().into_iter().find(|vm| vm.id == id)
+}
+
+fn only(web: &Web<'_>) -> Vm {
+    let [vm]: [Vm; 1] = web.vms().try_into().expect("it has one VM");
+    vm
+}
+
+fn named(vm: &Vm) -> BTreeSet<String> {
+    BTreeSet::from([vm.address.clone()])
+}
