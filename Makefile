@@ -74,6 +74,12 @@ bench: image ## time from request to first answer, side by side by driver
 	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
 	  cargo run --quiet --locked --package bench --bin bench-create -- 10 bench/results/create.json
 
+.PHONY: bench-failover
+bench-failover: image ## how long a dead VM is felt, by driver, killed and frozen, alone and not (ROUNDS=20)
+	@EVENKEEL_PROGRAM=$(CURDIR)/target/release/evenkeel \
+	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
+	  cargo run --quiet --locked --package bench --bin bench-failover -- $(or $(ROUNDS),20) bench/results/failover.json
+
 .PHONY: fuzz
 fuzz: ## arbitrary bytes for everything that reads them, each target for MINUTES (15), TARGETS="…" for some
 	@scripts/fuzz

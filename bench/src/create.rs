@@ -9,18 +9,20 @@
     reason = "the values are JSON, where an absent part is null"
 )]
 
-use std::io::{BufRead, BufReader, Error, Read, Result, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{Error, Result};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bench::client::{self, resolve};
+use bench::figures::{machine, milliseconds, spread};
 use end_to_end::{Door, Driver, Evenkeel, Host, Servers};
 use serde_json::{Value, json};
 
 const DEFAULT_ROUNDS: usize = 10;
 /// Between two attempts to reach a URL that does not answer yet.
 const PAUSE: Duration = Duration::from_millis(5);
+/// For the parts of an answer.
+const DEADLINE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Lets the checks of the instance before come to rest, so that rounds do not disturb each other.
 const REST: Duration = Duration::from_millis(500);
@@ -103,20 +105,6 @@ fn measure_driver(driver: Driver, rounds: usize) -> Result<Value> {
     Ok(json!({ "answered": spread(&samples["answered"]), "served": spread(&samples["served"]) }))
 }
 
-/// The median, the extremes, and each sample in its order.
-fn spread(samples: &Value) -> Value {
-    let samples: Vec<u64> = samples
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_u64)
-        .collect();
-    let mut sorted = samples.clone();
-    sorted.sort_unstable();
-    let p50 = sorted.get(sorted.len() / 2);
-    json!({ "p50": p50, "min": sorted.first(), "max": sorted.last(), "samples": samples })
-}
-
 /// Creates and deletes instances, and prints how long each took.
 fn measure(socket: &Path, rounds: usize) -> Result<()> {
     let door = Door::at(socket);
@@ -156,40 +144,8 @@ fn await_answer(url: &str, began: Instant) -> Result<()> {
 }
 
 fn get(url: &str) -> Result<()> {
-    let name = url.trim_start_matches("http://").trim_end_matches('/');
-    let address = (name, 80).to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| Error::other(format!("{name} has no address")))?;
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut reader = BufReader::new(stream);
-    let mut status = String::new();
-    reader.read_line(&mut status)?;
-    reader.read_to_end(&mut Vec::new())?;
-    match status.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(Error::other(format!("{url} answered {status}"))),
-    }
-}
-
-fn milliseconds(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What the figures were measured on.
-fn machine() -> Value {
-    let said = |program: &str, argument: &str| {
-        let output = Command::new(program).arg(argument).output().ok();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let first_line = |text: Option<String>| text.and_then(|t| t.lines().next().map(str::to_owned));
-    json!({
-        "when": said("date", "--iso-8601=minutes"),
-        "kernel": said("uname", "-sr"),
-        "processors": std::thread::available_parallelism().map_or(0, usize::from),
-        "qemu": first_line(said("qemu-system-x86_64", "--version")),
-    })
+    let addresses = resolve(url)?;
+    let address = addresses.first();
+    let address = address.ok_or_else(|| Error::other(format!("{url} has no address")))?;
+    client::get(url, *address, DEADLINE)
 }

@@ -103,6 +103,55 @@ fn what_was_changed_by_hand_is_put_right_under_the_vm_that_runs(driver: Driver) 
     }
 }
 
+#[test]
+fn when_too_many_die_at_once_nothing_is_replaced_until_it_is_plain_that_they_are_dead() {
+    let host = Host::new();
+    let breaker = "[failover]\ngrace_ms = 3000\nbreaker_window_ms = 6000\n";
+    let evenkeel = Evenkeel::start_with(&host, Driver::Process, breaker);
+    let web = Web::create(&host, evenkeel.door(), 6);
+    let before = web.vms();
+    let all: BTreeSet<String> = before.iter().map(|vm| vm.address.clone()).collect();
+    let pids = before.iter().take(4).filter_map(|vm| vm.pid);
+    let pids: Vec<String> = pids.map(|pid| pid.to_string()).collect();
+    // In one breath, as when a host runs out of memory.
+    host.shell(&format!("kill -KILL {}", pids.join(" ")));
+    let troubles = || {
+        let told = evenkeel.door().do_("info", "system", serde_json::json!({}));
+        told["troubles"].to_string()
+    };
+    eventually("the breaker is told of", || {
+        let told = troubles();
+        match told.contains("the breaker is open") {
+            true => Ok(()),
+            false => Err(told),
+        }
+    });
+    throughout(Duration::from_secs(3), "all stand where they stood", || {
+        let ids: Vec<u64> = web.vms().iter().map(|vm| vm.id).collect();
+        match ids == [1, 2, 3, 4, 5, 6] && web.dig() == Ok(all.clone()) {
+            true => Ok(()),
+            false => Err(format!("{ids:?}, {:?}", web.dig())),
+        }
+    });
+    eventually("three are replaced, and the fourth waits", || {
+        let vms = web.vms();
+        let newest = vms.iter().map(|vm| vm.id).max();
+        match newest == Some(9) && troubles().contains("at most 3 VMs are replaced") {
+            true => Ok(()),
+            false => Err(format!("{vms:?}, {}", troubles())),
+        }
+    });
+    eventually("in the end all are", || {
+        let vms = web.vms();
+        let serving = vms.iter().filter(|vm| vm.state == "serving").count();
+        match serving == 6 && vms.len() == 6 && troubles() == "[]" {
+            true => Ok(()),
+            false => Err(format!("{vms:?}, {}", troubles())),
+        }
+    });
+    World::await_told(&host, &evenkeel.door());
+}
+
 /// Whether the VM's two links are up on their bridges.
 fn links_are_up(host: &Host) -> bool {
     let up = |line: &str| {

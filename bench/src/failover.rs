@@ -1,0 +1,278 @@
+//! How long a dead VM is felt: from the moment in which it is killed or frozen, under requests, to when that
+//! is found, to when its replacement serves and DNS names it, and to the last request that fails.
+//!
+//! `bench-failover [ROUNDS] [RESULTS]` does so for each driver with one VM and with two, in turn, each round
+//! with an instance of its own, and prints medians and the largest in milliseconds; with RESULTS it writes
+//! them, every sample, and what was measured on, as JSON.
+//!
+//! The client makes a connection for each request, one every 10 ms, resolves the name again after a second,
+//! which is its TTL, or after a request that failed, and takes one of the addresses in turn.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the values are JSON, where an absent part is null"
+)]
+
+use std::io::{Error, Result};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bench::client::{get, resolve};
+use bench::figures::{machine, spread};
+use end_to_end::{Door, Driver, Evenkeel, Host, Servers};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const DEFAULT_ROUNDS: usize = 5;
+/// Between two requests.
+const PACE: Duration = Duration::from_millis(10);
+/// For an answer. A client of a VM that is frozen waits for so long.
+const PATIENCE: Duration = Duration::from_millis(500);
+const TTL: Duration = Duration::from_secs(1);
+/// Before a VM is struck, and after its replacement serves.
+const SETTLE: Duration = Duration::from_secs(2);
+const LONGEST_ROUND: Duration = Duration::from_secs(60);
+/// What is measured, as the results name it and as the table does.
+const STAGES: [(&str, &str); 5] = [
+    ("detected", "found down (ms)"),
+    ("replaced", "replacement serves (ms)"),
+    ("named", "in DNS (ms)"),
+    ("restored", "last failure (ms)"),
+    ("lost", "requests lost"),
+];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        // The half that runs on the host, whose clock and process numbers it needs.
+        ["on-host", socket, vms, how, rounds] => {
+            measure(Path::new(socket), parse(vms)?, how, parse(rounds)?)
+        }
+        [] => compare(DEFAULT_ROUNDS, None),
+        [rounds] => compare(parse(rounds)?, None),
+        [rounds, results] => compare(parse(rounds)?, Some(Path::new(results))),
+        _ => Err(Error::other("usage: bench-failover [ROUNDS] [RESULTS]")),
+    }
+}
+
+fn parse(number: &str) -> Result<usize> {
+    let wrong = |_| Error::other(format!("`{number}` is no number"));
+    number.parse().map_err(wrong)
+}
+
+fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
+    let mut cases = Vec::new();
+    for (name, driver) in [("process", Driver::Process), ("tcg", Driver::Machine)] {
+        for vms in [1, 2] {
+            for how in ["killed", "frozen"] {
+                eprintln!("{name}, {vms} VMs, one of them {how}: {rounds} rounds");
+                let figures = measure_case(driver, vms, how, rounds)?;
+                cases.push(json!({ "driver": name, "vms": vms, "how": how, "figures": figures }));
+            }
+        }
+    }
+    print_table(&cases);
+    if let Some(path) = results {
+        let document = json!({ "rounds": rounds, "machine": machine(), "cases": cases });
+        std::fs::write(path, format!("{document:#}\n"))?;
+    }
+    Ok(())
+}
+
+fn print_table(cases: &[Value]) {
+    let titles = STAGES.map(|(_, title)| format!("{title:>24}")).concat();
+    println!("{:<24}{titles}", "median / largest");
+    for case in cases {
+        let text = |field: &str| case[field].as_str().unwrap_or_default();
+        let name = format!("{}, {} VMs, {}", text("driver"), case["vms"], text("how"));
+        let cell = |(stage, _): (&str, &str)| {
+            let figures = &case["figures"][stage];
+            let both = format!("{} / {}", figures["p50"], figures["max"]);
+            format!("{both:>24}")
+        };
+        println!("{name:<24}{}", STAGES.map(cell).concat());
+    }
+}
+
+fn measure_case(driver: Driver, vms: usize, how: &str, rounds: usize) -> Result<Value> {
+    let host = Host::new();
+    host.use_own_dns();
+    let servers = Servers::new(&host, "cable", &["1.1.1.10/24"]);
+    let _origin = servers.http("one", "1.1.1.10:8080");
+    let evenkeel = Evenkeel::start(&host, driver);
+    evenkeel.door().attach("1.1.1.0/24", &servers.interface);
+    let mut command = host.command(std::env::current_exe()?);
+    command
+        .arg("on-host")
+        .arg(host.path("run/evenkeel.sock"))
+        .args([&vms.to_string(), how, &rounds.to_string()]);
+    let output = command.output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Error::other(said));
+    }
+    let samples: Value = serde_json::from_slice(&output.stdout)?;
+    let figures = STAGES.map(|(stage, _)| {
+        let of_rounds = samples.as_array().into_iter().flatten();
+        let of_stage = of_rounds.map(|round| round[stage].clone()).collect();
+        (stage.to_owned(), spread(&Value::Array(of_stage)))
+    });
+    Ok(Value::Object(figures.into_iter().collect()))
+}
+
+/// Strikes one VM in each round, and prints what came of it.
+fn measure(socket: &Path, vms: usize, how: &str, rounds: usize) -> Result<()> {
+    let door = Door::at(socket);
+    let mut samples = Vec::new();
+    for round in 0..rounds {
+        let form = json!({
+            "name": format!("round-{round}"), "traffic_type": "http", "subnet": "1.1.1.0/24",
+            "backend": {
+                "entities": ["1.1.1.10:8080"], "auto-scaling": { "min": vms, "max": vms },
+                "health-check": { "criteria": { "interval": 1, "timeout": 1, "health-threshold": 1 } },
+            },
+        });
+        let made = door.do_("create", "instance", form);
+        samples.push(strike(&door, &made, how)?);
+        door.do_("delete", "instance", json!({ "id": made["id"] }));
+    }
+    println!("{}", Value::Array(samples));
+    Ok(())
+}
+
+fn strike(door: &Door, made: &Value, how: &str) -> Result<Value> {
+    let url = made["url"].as_str().unwrap_or_default().to_owned();
+    let vm = await_all_serve(door, made)?;
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask_again_and_again(&url, &ends));
+        sleep(SETTLE);
+        let (struck, at_ms) = (Instant::now(), unix_ms());
+        send(&vm, how)?;
+        let told = await_replacement(door, made, &vm, struck);
+        sleep(SETTLE);
+        ends.store(true, Ordering::Relaxed);
+        let failures = client.join().unwrap_or_default();
+        let mut sample = told?;
+        for stage in ["detected", "replaced", "named"] {
+            let at = sample[stage].as_u64().unwrap_or_default();
+            sample[stage] = json!(at.saturating_sub(at_ms));
+        }
+        let felt = failures.iter().filter(|at| **at > struck);
+        let last = felt.clone().map(|at| at.duration_since(struck)).max();
+        let last = last.unwrap_or_default().as_millis();
+        sample["restored"] = json!(u64::try_from(last).unwrap_or(u64::MAX));
+        sample["lost"] = json!(felt.count());
+        Ok(sample)
+    })
+}
+
+/// Waits until DNS names all VMs, and returns the first.
+fn await_all_serve(door: &Door, made: &Value) -> Result<Value> {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST_ROUND {
+        let info = door.do_("info", "instance", json!({ "id": made["id"] }));
+        if info["condition"] == "serving" {
+            return Ok(info["vms"][0].clone());
+        }
+        sleep(PACE);
+    }
+    Err(Error::other("the instance does not come to serve"))
+}
+
+/// Kills the VM, or stops it. Under the process driver the process that forwards is a child of the VM's, and
+/// dies with it.
+fn send(vm: &Value, how: &str) -> Result<()> {
+    let pid = vm["pid"].as_u64().unwrap_or_default();
+    let signal = match how {
+        "killed" => Signal::KILL,
+        _ => Signal::STOP,
+    };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let children = children.split_whitespace().filter(|_| how != "killed");
+    for pid in std::iter::once(pid.to_string().as_str()).chain(children) {
+        let pid = pid.parse().ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::other("the VM has no process"))?;
+        kill_process(pid, signal)?;
+    }
+    Ok(())
+}
+
+/// Waits until another VM serves and DNS names it, and returns when each thing was decided, by the events.
+fn await_replacement(door: &Door, made: &Value, vm: &Value, struck: Instant) -> Result<Value> {
+    let id = vm["id"].as_u64();
+    while struck.elapsed() < LONGEST_ROUND {
+        let info = door.do_("info", "instance", json!({ "id": made["id"] }));
+        let events: Vec<&Value> = info["events"].as_array().into_iter().flatten().collect();
+        let after = events.iter().position(|event| {
+            event["kind"] == "verdict" && event["vm"].as_u64() == id && says(event, "is down")
+        });
+        let later = after.map_or(&[][..], |at| events.get(at..).unwrap_or_default());
+        let well = later.iter().position(|event| says(event, "is well"));
+        let named = well.and_then(|at| later.get(at..)?.iter().find(|e| e["kind"] == "dns"));
+        if let (Some(down), Some(well), Some(named)) = (later.first(), well, named) {
+            let replaced = later.get(well).map_or(0, |event| at_ms(event));
+            return Ok(
+                json!({ "detected": at_ms(down), "replaced": replaced, "named": at_ms(named) }),
+            );
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Err(Error::other("the VM is not replaced"))
+}
+
+fn says(event: &Value, words: &str) -> bool {
+    let text = event["text"].as_str();
+    text.is_some_and(|text| text.contains(words))
+}
+
+/// An event's time in milliseconds of its day, and of the day after where this one has begun since midnight.
+fn at_ms(event: &Value) -> u64 {
+    let at = event["at"].as_str().unwrap_or_default();
+    let clock = at.split(['T', 'Z']).nth(1).unwrap_or_default();
+    let mut parts = clock
+        .split([':', '.'])
+        .map(|part| part.parse().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    let (hours, minutes, seconds, ms) = (part(), part(), part(), part());
+    let of_day = ((hours * 60 + minutes) * 60 + seconds) * 1_000 + ms;
+    let day = unix_ms() / MS_OF_A_DAY;
+    day * MS_OF_A_DAY + of_day
+}
+
+const MS_OF_A_DAY: u64 = 86_400_000;
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Asks until it is told to end, and returns when requests failed.
+fn ask_again_and_again(url: &str, ends: &AtomicBool) -> Vec<Instant> {
+    let mut failures = Vec::new();
+    let mut known = Vec::new();
+    let mut resolved = None;
+    for turn in 0.. {
+        if ends.load(Ordering::Relaxed) {
+            break;
+        }
+        let is_stale = resolved.is_none_or(|at: Instant| at.elapsed() >= TTL);
+        if is_stale {
+            known = resolve(url).unwrap_or_default();
+            known.sort_unstable();
+            resolved = Some(Instant::now());
+        }
+        let address = known.get(turn % known.len().max(1));
+        let answered = address.is_some_and(|address| get(url, *address, PATIENCE).is_ok());
+        if !answered {
+            failures.push(Instant::now());
+            resolved = None;
+        }
+        sleep(PACE);
+    }
+    failures
+}

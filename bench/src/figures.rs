@@ -1,0 +1,39 @@
+//! Samples, and what they were taken on.
+
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+/// Milliseconds since a moment.
+#[must_use]
+pub fn milliseconds(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The median, the extremes, and each sample in its order. What is no whole number is left out.
+#[must_use]
+pub fn spread(samples: &Value) -> Value {
+    let samples = samples.as_array().into_iter().flatten();
+    let samples: Vec<u64> = samples.filter_map(Value::as_u64).collect();
+    let mut sorted = samples.clone();
+    sorted.sort_unstable();
+    let p50 = sorted.get(sorted.len() / 2);
+    json!({ "p50": p50, "min": sorted.first(), "max": sorted.last(), "samples": samples })
+}
+
+/// What the figures were measured on.
+#[must_use]
+pub fn machine() -> Value {
+    let said = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().ok();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let first_line = |text: Option<String>| text.and_then(|t| t.lines().next().map(str::to_owned));
+    json!({
+        "when": said("date", "--iso-8601=minutes"),
+        "kernel": said("uname", "-sr"),
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "qemu": first_line(said("qemu-system-x86_64", "--version")),
+    })
+}
