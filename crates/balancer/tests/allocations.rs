@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use balancer::forward::{Worker, listen};
 use balancer::shared::{Order, Shared};
 use balancer::snapshot::{BackendRecord, Snapshot, Target};
-use model::{Algorithm, BackendHealth, Policy, TrafficType};
+use model::{Algorithm, BackendHealth, Policy, Timeouts, TrafficType};
 
 #[path = "balancer/support/namespace.rs"]
 mod namespace;
@@ -98,6 +98,15 @@ struct Balancer {
 
 /// Starts one forwarding thread before these backends.
 fn start(traffic: TrafficType, policy: Policy, backends: &[SocketAddrV4]) -> Balancer {
+    start_with(traffic, policy, Timeouts::default(), backends)
+}
+
+fn start_with(
+    traffic: TrafficType,
+    policy: Policy,
+    timeouts: Timeouts,
+    backends: &[SocketAddrV4],
+) -> Balancer {
     let shared = Arc::new(Shared::new(1, "/own".to_owned()).expect("event descriptors"));
     let now = Instant::now();
     let targets = backends.iter().map(|&address| {
@@ -114,6 +123,7 @@ fn start(traffic: TrafficType, policy: Policy, backends: &[SocketAddrV4]) -> Bal
         traffic,
         targets: targets.collect(),
         policy,
+        timeouts,
         ..Snapshot::empty()
     }));
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80);
@@ -184,6 +194,36 @@ fn http_takes_nothing(algorithm: Algorithm) {
         let balancer = start(TrafficType::Http, policy, &backends);
         let taken = balancer.taken_by(REQUEST, balancer.answer_bytes());
         assert_eq!(taken, 0, "allocations in {STEADY} requests");
+    });
+}
+
+/// Each timer fires, and goes on for what is the deadline by then, while requests come one after the other.
+#[test]
+fn timers_that_fire_take_no_memory() {
+    namespace::in_namespace(|| {
+        let backends = [origin(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
+        )];
+        let timeouts = Timeouts {
+            keep_alive_ms: 2_000,
+            ..Timeouts::default()
+        };
+        let balancer = start_with(TrafficType::Http, Policy::default(), timeouts, &backends);
+        let mut answer = vec![0u8; balancer.answer_bytes()];
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| balancer.connect()).collect();
+        let (began, mut before) = (Instant::now(), None);
+        while began.elapsed() < Duration::from_secs(4) {
+            for client in &mut clients {
+                client.write_all(REQUEST).expect("a connection");
+                client.read_exact(&mut answer).expect("an answer");
+            }
+            if began.elapsed() > Duration::from_secs(1) {
+                before.get_or_insert(balancer.taken.load(Ordering::SeqCst));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let taken = balancer.taken.load(Ordering::SeqCst) - before.expect("it took a second");
+        assert_eq!(taken, 0, "allocations while timers fired");
     });
 }
 

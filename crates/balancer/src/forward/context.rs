@@ -63,8 +63,6 @@ pub struct Scratch {
     pub out: Vec<u8>,
     /// A head's fields.
     pub fields: Vec<FieldSpan>,
-    /// Entries of the wheel that fired.
-    pub fired: Vec<super::wheel::Fired>,
 }
 
 impl Default for Scratch {
@@ -73,7 +71,6 @@ impl Default for Scratch {
             input: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             out: Vec::new(),
             fields: Vec::new(),
-            fired: Vec::new(),
         }
     }
 }

@@ -5,6 +5,9 @@
 //! one number and touches no wheel. The entry that was scheduled earlier fires in vain, and is put in
 //! again for what is then the deadline. A deadline past the wheel's horizon is looked at once each
 //! horizon. So each owner has about one entry, and a steady connection costs one look in eight seconds.
+//!
+//! Entries are in one list of all slots, where each names the next of its slot. So an entry that moves to a
+//! slot that was never used takes no memory.
 
 /// Milliseconds in one slot: the error of a timer.
 pub const TICK_MS: u64 = 16;
@@ -70,9 +73,26 @@ pub struct Fired {
     pub token: u64,
 }
 
+/// The end of a list of entries.
+const NOBODY: u32 = u32::MAX;
+/// Room for entries is made for so many more at least, and for an eighth of those that there are.
+const ROOM: usize = 64;
+
+/// An entry, and the one behind it in its list.
+struct Entry {
+    fired: Fired,
+    next: u32,
+}
+
 /// Entries by the tick at which they are looked at.
 pub struct Wheel {
-    slots: Vec<Vec<Fired>>,
+    /// All entries: of the slots, of what is due, and free ones.
+    entries: Vec<Entry>,
+    /// The first entry of each slot.
+    slots: Box<[u32]>,
+    /// The first of those that are due by the tick.
+    due: u32,
+    free: u32,
     tick: u64,
     occupied: Occupied,
 }
@@ -112,7 +132,10 @@ impl Wheel {
     #[must_use]
     pub fn new(now: u64) -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            entries: Vec::new(),
+            slots: (0..SLOTS).map(|_| NOBODY).collect(),
+            due: NOBODY,
+            free: NOBODY,
             tick: now / TICK_MS,
             occupied: Occupied::default(),
         }
@@ -121,38 +144,72 @@ impl Wheel {
     fn put(&mut self, scheduled: u64, token: u64) {
         let due = scheduled.div_ceil(TICK_MS);
         let tick = due.clamp(self.tick + 1, self.tick + HORIZON_TICKS);
-        if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) {
-            slot.push(Fired { scheduled, token });
+        let index = self.free_entry();
+        let slot = self.slots.get_mut((tick % SLOTS) as usize);
+        if let (Some(entry), Some(first)) = (self.entries.get_mut(index as usize), slot) {
+            *entry = Entry {
+                fired: Fired { scheduled, token },
+                next: std::mem::replace(first, index),
+            };
             self.occupied.set(tick % SLOTS, true);
         }
     }
 
-    /// Moves to `now` and adds what fired to `fired`. An entry that was cut to the horizon goes back in.
-    pub fn turn(&mut self, now: u64, fired: &mut Vec<Fired>) {
+    /// Takes an entry out of the free ones, or makes one.
+    ///
+    /// # Panics
+    /// With 2^32 - 1 entries, far beyond any number of open files.
+    fn free_entry(&mut self) -> u32 {
+        if let Some(entry) = self.entries.get(self.free as usize) {
+            return std::mem::replace(&mut self.free, entry.next);
+        }
+        let count = self.entries.len();
+        if count == self.entries.capacity() {
+            self.entries.reserve_exact(ROOM.max(count / 8));
+        }
+        let fired = Fired {
+            scheduled: u64::MAX,
+            token: 0,
+        };
+        self.entries.push(Entry {
+            fired,
+            next: NOBODY,
+        });
+        u32::try_from(count)
+            .ok()
+            .filter(|&index| index != NOBODY)
+            .expect("each owner has about one entry and holds a file, and there are fewer files")
+    }
+
+    /// Moves on, to `now` at the furthest, until an entry fires, and takes that one out; nothing when all that
+    /// are due have fired. An entry that was cut to the horizon goes back in.
+    pub fn next_fired(&mut self, now: u64) -> Option<Fired> {
         let target = now / TICK_MS;
-        // Behind by more than a round: every slot is due once.
-        let first = (self.tick + 1).max(target.saturating_sub(HORIZON_TICKS));
-        for tick in first..=target {
-            self.tick = tick;
-            let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize) else {
-                continue;
-            };
-            let mut due = std::mem::take(slot);
-            self.occupied.set(tick % SLOTS, false);
-            for entry in due.drain(..) {
-                if entry.scheduled > now {
-                    self.put(entry.scheduled, entry.token);
-                } else {
-                    fired.push(entry);
+        loop {
+            while let Some(fired) = self.take_due() {
+                if fired.scheduled <= now {
+                    return Some(fired);
                 }
+                self.put(fired.scheduled, fired.token);
             }
-            // The memory goes back to the slot, unless a cut entry has already found its way there.
-            if let Some(slot) = self.slots.get_mut((tick % SLOTS) as usize)
-                && slot.is_empty()
-            {
-                *slot = due;
+            if self.tick >= target {
+                return None;
+            }
+            // Behind by more than a round: every slot is due once.
+            self.tick = (self.tick + 1).max(target.saturating_sub(HORIZON_TICKS));
+            if let Some(first) = self.slots.get_mut((self.tick % SLOTS) as usize) {
+                self.due = std::mem::replace(first, NOBODY);
+                self.occupied.set(self.tick % SLOTS, false);
             }
         }
+    }
+
+    fn take_due(&mut self) -> Option<Fired> {
+        let index = self.due;
+        let entry = self.entries.get_mut(index as usize)?;
+        self.due = std::mem::replace(&mut entry.next, self.free);
+        self.free = index;
+        Some(entry.fired)
     }
 
     /// Milliseconds until the next slot with an entry, or nothing when there is none.
@@ -170,11 +227,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn expired(wheel: &mut Wheel, timer: &mut Timer, now: u64) -> bool {
-        let mut fired = Vec::new();
-        wheel.turn(now, &mut fired);
-        fired
-            .iter()
-            .any(|entry| timer.has_expired(entry.scheduled, now, wheel, entry.token))
+        let mut did = false;
+        while let Some(fired) = wheel.next_fired(now) {
+            did |= timer.has_expired(fired.scheduled, now, wheel, fired.token);
+        }
+        did
     }
 
     #[test]
@@ -196,7 +253,27 @@ mod tests {
         for now in 0..1_000 {
             timer.set(now + 5_000, &mut wheel, 1);
         }
-        assert_eq!(wheel.slots.iter().map(Vec::len).sum::<usize>(), 1);
+        assert_eq!(wheel.entries.len(), 1);
+    }
+
+    #[test]
+    fn entries_that_move_through_all_slots_take_no_memory() {
+        let mut wheel = Wheel::new(0);
+        let mut timers = [Timer::default(); 20];
+        for (token, timer) in (0u64..).zip(&mut timers) {
+            timer.set(1_000 + token * 100, &mut wheel, token);
+        }
+        let taken = wheel.entries.capacity();
+        for now in (0..60_000).step_by(10) {
+            while let Some(fired) = wheel.next_fired(now) {
+                let timer = &mut timers[fired.token as usize];
+                if timer.has_expired(fired.scheduled, now, &mut wheel, fired.token) {
+                    timer.set(now + 1_000 + now % 700, &mut wheel, fired.token);
+                }
+            }
+        }
+        assert_eq!(wheel.entries.len(), timers.len());
+        assert_eq!(wheel.entries.capacity(), taken);
     }
 
     proptest! {

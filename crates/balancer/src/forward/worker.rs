@@ -298,15 +298,12 @@ impl Worker {
     }
 
     fn fire_timers(&mut self) {
-        let mut fired = std::mem::take(&mut self.scratch.fired);
-        self.context.wheel.turn(self.context.now, &mut fired);
-        for entry in fired.drain(..) {
-            match Key::unpack(entry.token) {
-                (key, tag::CLIENT) => self.fire_client(key, entry),
-                (key, _) => self.fire_upstream(key, entry),
+        while let Some(fired) = self.context.wheel.next_fired(self.context.now) {
+            match Key::unpack(fired.token) {
+                (key, tag::CLIENT) => self.fire_client(key, fired),
+                (key, _) => self.fire_upstream(key, fired),
             }
         }
-        self.scratch.fired = fired;
     }
 
     fn fire_client(&mut self, key: Key, fired: Fired) {
