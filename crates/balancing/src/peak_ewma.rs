@@ -8,8 +8,9 @@
 //!   taken only when it costs less than [`CLEARLY`] of the first. So as long as backends are about as quick,
 //!   the shares are exactly those of the weights, and noise in the figures does not level them. What a
 //!   backend has under way counts in relation to its weight.
-//! - A failure counts as an answer that took [`FAILURE`] times as long as usual: a backend that refuses at
-//!   once is the quickest of all, and must not draw everybody.
+//! - A failure counts as an answer that took [`FAILURE`] times as long as the slowest good one of late: a
+//!   backend that refuses at once is the quickest of all, and must not draw everybody, also not when all the
+//!   others have just been slow. What is usual is usual of good answers.
 //! - Backends without figures are taken for usual.
 //! - Each forwarding thread goes by its own figures, as in [`LeastConnections`](crate::LeastConnections). A
 //!   thread without traffic knows nothing, and then has nothing to choose wrongly either.
@@ -75,7 +76,7 @@ impl PeakEwma {
         })
     }
 
-    /// Takes in how long an answer took.
+    /// Takes in how long a good answer took.
     pub fn observe(&mut self, took_us: u64) {
         let took = took_us.max(1) as f64;
         if self.usual_us <= 1.0 {
@@ -85,10 +86,12 @@ impl PeakEwma {
         }
     }
 
-    /// How many microseconds a failure is taken to last.
+    /// How many microseconds a failure is taken to last; `slowest` are the good answers of all backends as if
+    /// they were one's.
     #[must_use]
-    pub fn failure_us(&self) -> u64 {
-        (self.usual_us.max(FAILURE_AT_LEAST_US) * FAILURE) as u64
+    pub fn failure_us(&self, slowest: Latency, now_us: u64) -> u64 {
+        let slowest_us = slowest.at(now_us, self.usual_us);
+        (slowest_us.max(FAILURE_AT_LEAST_US) * FAILURE) as u64
     }
 
     fn cost(&self, position: usize, load: Load, now_us: u64) -> f64 {

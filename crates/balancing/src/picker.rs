@@ -137,18 +137,19 @@ impl Picker {
         matches!(self, Self::PeakEwma(_))
     }
 
-    /// A backend took so many microseconds to answer.
+    /// A backend took so many microseconds to answer well.
     pub fn observe(&mut self, took_us: u64) {
         if let Self::PeakEwma(picker) = self {
             picker.observe(took_us);
         }
     }
 
-    /// How many microseconds a failure is to be taken for, where latencies matter.
+    /// How many microseconds a failure is to be taken for, where latencies matter; `slowest` are the good
+    /// answers of all backends as if they were one's.
     #[must_use]
-    pub fn failure_us(&self) -> Option<u64> {
+    pub fn failure_us(&self, slowest: Latency, now_us: u64) -> Option<u64> {
         match self {
-            Self::PeakEwma(picker) => Some(picker.failure_us()),
+            Self::PeakEwma(picker) => Some(picker.failure_us(slowest, now_us)),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::Algorithm;
 
-use crate::{Load, Maglev, Picker, Random, Seat, View};
+use crate::{Latency, Load, Maglev, Picker, Random, Seat, View};
 
 /// A balancer and its backends.
 pub struct Simulation {
@@ -26,6 +26,7 @@ pub struct Simulation {
 struct Thread {
     picker: Picker,
     loads: Vec<Load>,
+    slowest: Latency,
 }
 
 struct All<'a>(&'a [Load]);
@@ -76,6 +77,7 @@ impl Simulation {
                     self.random.next_u64(),
                 ),
                 loads: vec![Load::default(); seats.len()],
+                slowest: Latency::default(),
             })
             .collect();
     }
@@ -94,11 +96,12 @@ impl Simulation {
             let load = &mut thread.loads[position];
             load.active -= 1;
             thread.picker.set_active(position, load.active);
-            let failure_us = thread.picker.failure_us();
+            let failure_us = thread.picker.failure_us(thread.slowest, now);
             let counted = if self.refusing.contains(&position) {
                 failure_us.unwrap_or(took)
             } else {
                 thread.picker.observe(took);
+                thread.slowest.observe(took, now);
                 took
             };
             thread.loads[position].latency.observe(counted, now);

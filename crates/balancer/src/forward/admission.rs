@@ -45,6 +45,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it is one of those that count against a backend.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        self.ended() == Ended::Badly
+    }
+
     fn ended(self) -> Ended {
         match self {
             Self::Answered(501) | Self::Connected => Ended::Well,
@@ -163,7 +169,7 @@ impl Context {
             None
         };
         let failed = matches!(outcome, Outcome::Failed(_));
-        if self.backends.measures() && outcome.ended() == Ended::Badly {
+        if self.backends.measures() && outcome.is_failure() {
             self.backends.penalize(stay.place, self.now_us);
         }
         self.backends.end(stay.place, failed);

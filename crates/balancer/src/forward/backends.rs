@@ -100,6 +100,8 @@ pub struct Backends {
     /// The place of each position in the configuration.
     seated: Vec<Place>,
     picker: Picker,
+    /// How long good answers take, of all backends as if they were one's: what a failure is held against.
+    slowest: Latency,
     random: Random,
 }
 
@@ -142,6 +144,7 @@ impl Backends {
             free: Vec::new(),
             seated: Vec::new(),
             picker: Picker::default(),
+            slowest: Latency::default(),
             random: Random::new(seed),
         }
     }
@@ -289,9 +292,13 @@ impl Backends {
         self.picker.measures()
     }
 
-    /// The backend has begun its answer after `took_us`, or taken the connection of a session.
-    pub fn observe(&mut self, place: Place, took_us: u64, now_us: u64) {
-        self.picker.observe(took_us);
+    /// The backend has begun its answer after `took_us`, or taken the connection of a session. An answer that
+    /// is a failure says nothing of what good ones take.
+    pub fn observe(&mut self, place: Place, took_us: u64, failed: bool, now_us: u64) {
+        if !failed {
+            self.picker.observe(took_us);
+            self.slowest.observe(took_us, now_us);
+        }
         if let Some(held) = self.held_mut(place) {
             held.latency.observe(took_us, now_us);
         }
@@ -299,7 +306,7 @@ impl Backends {
 
     /// The backend has failed, which counts as a slow answer where those count.
     pub fn penalize(&mut self, place: Place, now_us: u64) {
-        let failure_us = self.picker.failure_us();
+        let failure_us = self.picker.failure_us(self.slowest, now_us);
         if let (Some(took_us), Some(held)) = (failure_us, self.held_mut(place)) {
             held.latency.observe(took_us, now_us);
         }

@@ -184,12 +184,14 @@ impl Dial {
         self.asked_us = context.backends.measures().then_some(context.now_us);
     }
 
-    /// The backend has begun to answer. Said with each piece, and only the first counts.
-    pub fn answered(&mut self, stay: Stay, context: &mut Context) {
+    /// The backend has begun to answer, or taken the connection of a session.
+    pub fn answered(&mut self, stay: Stay, outcome: Outcome, context: &mut Context) {
         if let Some(asked_us) = self.asked_us.take() {
             let took_us = context.now_us.saturating_sub(asked_us);
             let now_us = context.now_us;
-            context.backends.observe(stay.place, took_us, now_us);
+            let failed = outcome.is_failure();
+            let backends = &mut context.backends;
+            backends.observe(stay.place, took_us, failed, now_us);
         }
     }
 

@@ -135,9 +135,6 @@ impl HttpSession {
         let Some(flight) = self.flight.as_mut() else {
             return Step::Reset;
         };
-        if let Some(stay) = flight.stay {
-            flight.dial.answered(stay, context);
-        }
         scratch.out.clear();
         let input = scratch.input.get_mut(..filled).unwrap_or_default();
         let moment = Moment {
@@ -165,6 +162,10 @@ impl HttpSession {
             flight.passed = true;
             let took_us = context.now_us.saturating_sub(flight.began_us);
             context.latency().first_byte.note(took_us);
+            if let Some(stay) = flight.stay {
+                let outcome = Outcome::Answered(flight.exchange.status());
+                flight.dial.answered(stay, outcome, context);
+            }
             note_kind(flight, context);
         }
         let is_tunnel = flight.exchange.is_tunnel();

@@ -240,7 +240,7 @@ impl TcpSession {
         self.unconfirmed = true;
         self.dial.connected();
         if let Some(stay) = &mut self.stay {
-            self.dial.answered(*stay, context);
+            self.dial.answered(*stay, Outcome::Connected, context);
             context.note_outcome(*stay, Outcome::Connected);
             *stay = settled(*stay);
         }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddrV4;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use model::{Algorithm, BackendHealth, BalancerConfig, HashKey};
 
 use crate::support::{
-    Client, Host, Origin, eventually, http_config, in_namespace, plain, tcp_config,
+    Client, Host, Options, Origin, eventually, http_config, in_namespace, plain, tcp_config,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -288,6 +290,34 @@ fn a_backend_that_fails_quickly_does_not_draw_everybody_by_peak_ewma() {
         host.serve(&config);
         let mut client = Client::connect(host.front());
         let failed = (0..200).filter(|_| client.get("/").status == 500).count();
+        assert!(failed < 20, "{failed}");
+    });
+}
+
+#[test]
+fn quick_failures_draw_nobody_after_all_others_were_slow_by_peak_ewma() {
+    in_namespace(|| {
+        let slow_once = |name| {
+            let asked = AtomicUsize::new(0);
+            Origin::http(move |request| {
+                let is_slow = request.target() == "/page" && asked.fetch_add(1, SeqCst) == 40;
+                std::thread::sleep(Duration::from_millis(if is_slow { 150 } else { 1 }));
+                plain(name)
+            })
+        };
+        let failing = Origin::http(|_| {
+            b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()
+        });
+        let origins = [slow_once("a"), slow_once("b"), failing];
+        let config = configured(http_config, &origins, &[1, 1, 1], Algorithm::PeakEwma);
+        let host = Host::start_with(Options {
+            threads: Some(1),
+            ..Options::default()
+        });
+        host.serve(&config);
+        let mut client = Client::connect(host.front());
+        let failed = (0..400).filter(|_| client.get("/page").status == 500);
+        let failed = failed.count();
         assert!(failed < 20, "{failed}");
     });
 }
