@@ -20,6 +20,7 @@ pub(crate) struct SystemDocument {
     vms: VmCounts,
     troubles: Vec<String>,
     events: Vec<EventDocument>,
+    checkers: Vec<String>,
     roles: BTreeMap<String, Value>,
 }
 
@@ -59,6 +60,7 @@ impl Actions {
             vms: self.count_vms()?,
             troubles: self.troubles()?,
             events: self.events(None).iter().map(EventDocument::from).collect(),
+            checkers: self.checkers()?,
             roles: self.roles()?,
         })
     }
@@ -85,6 +87,14 @@ impl Actions {
         let mut troubles = reported.map_or_else(Vec::new, |entry| entry.value);
         troubles.extend(status::troubles(&self.status)?);
         Ok(troubles)
+    }
+
+    /// The names of the checkers that are alive.
+    fn checkers(&self) -> Result<Vec<String>, Failure> {
+        let (_, entries) = self.status.range(status::SIGHT_PREFIX)?;
+        let names = entries.iter().map(|entry| &entry.key);
+        let names = names.filter_map(|key| key.strip_prefix(status::SIGHT_PREFIX));
+        Ok(names.map(str::to_owned).collect())
     }
 
     fn roles(&self) -> Result<BTreeMap<String, Value>, Failure> {

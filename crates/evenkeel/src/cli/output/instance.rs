@@ -4,12 +4,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::age::ago;
+use super::events::{self, Happened};
 use super::paint::{Tone, plain};
 use super::table::{Cell, Table, render_facts, render_heading};
 use super::{Style, Waiting, brief, counted, listed, render_waiting};
-
-/// Events that are shown; the JSON has them all.
-const MOST_EVENTS: usize = 12;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -38,14 +36,6 @@ struct Instance {
     backends: Vec<Entity>,
     waiting_for: Vec<Waiting>,
     events: Vec<Happened>,
-}
-
-/// Something that the controller did.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Happened {
-    at: String,
-    text: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,7 +130,7 @@ pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Res
     }
     if !instance.events.is_empty() {
         text += &render_heading("Events", paint);
-        text += &instance.render_events(style);
+        text += &events::render(&instance.events, style);
     }
     Ok(text)
 }
@@ -229,17 +219,6 @@ impl Instance {
             table.push(vm.cells(style));
         }
         table.render(style.paint)
-    }
-
-    /// The newest last, as a log has it.
-    fn render_events(&self, style: Style) -> String {
-        let earlier = self.events.len().saturating_sub(MOST_EVENTS);
-        let shown = self.events.iter().skip(earlier);
-        let line = |event: &Happened| {
-            let at = ago(&event.at, style.now);
-            format!("  {at:>8}  {}\n", plain(&event.text))
-        };
-        shown.map(line).collect()
     }
 
     fn render_backends(&self, style: Style) -> String {

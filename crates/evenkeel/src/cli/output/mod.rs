@@ -6,6 +6,7 @@
 
 mod age;
 mod brief;
+mod events;
 mod instance;
 mod json;
 mod paint;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::brief::{Brief, COLUMNS};
+use super::events::{self, Happened};
 use super::paint::{Paint, Tone, plain};
 use super::table::{Cell, Table, render_facts, render_heading};
 use super::{Style, counted};
@@ -19,6 +20,8 @@ struct System {
     projects: Vec<Project>,
     vms: BTreeMap<String, u64>,
     troubles: Vec<String>,
+    events: Vec<Happened>,
+    checkers: Vec<String>,
     roles: BTreeMap<String, Value>,
 }
 
@@ -49,6 +52,7 @@ pub fn render(info: &Value, style: Style) -> serde_json::Result<String> {
     );
     let facts = [
         ("Roles", system.role_words(paint)),
+        ("Checkers", system.checker_words()),
         ("Zone", plain(&system.zone)),
         ("VMs", system.vm_words(paint)),
         ("Holds", holds),
@@ -65,10 +69,22 @@ pub fn render(info: &Value, style: Style) -> serde_json::Result<String> {
         text += &render_heading("Projects", paint);
         text += &system.render_projects(paint);
     }
+    if !system.events.is_empty() {
+        text += &render_heading("Events", paint);
+        text += &events::render(&system.events, style);
+    }
     Ok(text)
 }
 
 impl System {
+    /// The checkers that told what they saw a moment ago.
+    fn checker_words(&self) -> String {
+        match self.checkers.is_empty() {
+            true => "none: VMs are judged by their heartbeats alone".into(),
+            false => plain(&self.checkers.join(", ")),
+        }
+    }
+
     /// Each role that there should be, and any other that there is.
     fn role_words(&self, paint: Paint) -> String {
         let expected = Role::value_variants().iter().map(ToString::to_string);
