@@ -21,9 +21,12 @@ use crate::statistics::{BackendCounters, add, subtract};
 /// Idle connections kept to one backend by one thread.
 pub const IDLE_CONNECTIONS: usize = 512;
 
-/// A backend's place in a thread's view.
+/// A backend's place in a thread's view. When it has gone, the next who takes its seat has another place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub(super) u32);
+pub struct Place {
+    index: u32,
+    generation: u32,
+}
 
 /// What a pick goes by, beside the backends themselves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +40,7 @@ pub struct Ask<'a> {
 }
 
 pub(super) struct Held {
+    pub(super) place: Place,
     pub(super) record: Arc<BackendRecord>,
     idle: Vec<Key>,
     /// Idle ones that are not used before a time in milliseconds, the earliest first.
@@ -53,8 +57,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn new(record: &Arc<BackendRecord>) -> Self {
+    fn new(place: Place, record: &Arc<BackendRecord>) -> Self {
         Self {
+            place,
             record: Arc::clone(record),
             idle: Vec::new(),
             resting: VecDeque::new(),
@@ -96,7 +101,9 @@ pub struct Backends {
     pub(super) gates: Gates,
     /// Where in `held` each backend is, and which entries are free.
     places: HashMap<SocketAddrV4, Place>,
-    free: Vec<Place>,
+    free: Vec<u32>,
+    /// How many backends have had a place, so that each has its own.
+    generation: u32,
     /// The place of each position in the configuration.
     seated: Vec<Place>,
     picker: Picker,
@@ -115,7 +122,7 @@ struct Seated<'a> {
 impl Seated<'_> {
     fn held(&self, position: usize) -> Option<(Place, &Held)> {
         let place = *self.seated.get(position)?;
-        Some((place, self.held.get(place.0 as usize)?.as_ref()?))
+        Some((place, held_at(self.held, place)?))
     }
 }
 
@@ -142,6 +149,7 @@ impl Backends {
             gates: Gates::default(),
             places: HashMap::new(),
             free: Vec::new(),
+            generation: 0,
             seated: Vec::new(),
             picker: Picker::default(),
             slowest: Latency::default(),
@@ -233,40 +241,39 @@ impl Backends {
     }
 
     fn settle(&mut self, record: &Arc<BackendRecord>) -> Place {
-        let held = Some(Held::new(record));
-        let place = match self.free.pop() {
-            Some(place) => {
-                if let Some(entry) = self.held.get_mut(place.0 as usize) {
-                    *entry = held;
-                }
-                place
-            }
-            None => {
-                self.held.push(held);
-                Place(u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX))
-            }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.held.push(None);
+            u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.generation = self.generation.wrapping_add(1);
+        let place = Place {
+            index,
+            generation: self.generation,
         };
+        if let Some(entry) = self.held.get_mut(index as usize) {
+            *entry = Some(Held::new(place, record));
+        }
         self.places.insert(record.address, place);
         place
     }
 
     fn forget(&mut self, place: Place) {
-        let held = self.held.get_mut(place.0 as usize).and_then(Option::take);
+        let entry = self.held.get_mut(place.index as usize);
+        let held = entry.and_then(|entry| entry.take_if(|held| held.place == place));
         if let Some(held) = held {
             self.places.remove(&held.record.address);
-            self.free.push(place);
+            self.free.push(place.index);
         }
     }
 
     fn drop_unconfigured(&mut self) -> Vec<Key> {
         let (mut orphans, mut empty) = (Vec::new(), Vec::new());
-        for (index, entry) in (0u32..).zip(&mut self.held) {
-            if let Some(held) = entry.as_mut().filter(|held| !held.configured) {
-                orphans.append(&mut held.idle);
-                orphans.extend(held.resting.drain(..).map(|(key, _)| key));
-                if held.active == 0 {
-                    empty.push(Place(index));
-                }
+        let held = self.held.iter_mut().flatten();
+        for held in held.filter(|held| !held.configured) {
+            orphans.append(&mut held.idle);
+            orphans.extend(held.resting.drain(..).map(|(key, _)| key));
+            if held.active == 0 {
+                empty.push(held.place);
             }
         }
         for place in empty {
@@ -313,11 +320,12 @@ impl Backends {
     }
 
     pub(super) fn held(&self, place: Place) -> Option<&Held> {
-        self.held.get(place.0 as usize)?.as_ref()
+        held_at(&self.held, place)
     }
 
     pub(super) fn held_mut(&mut self, place: Place) -> Option<&mut Held> {
-        self.held.get_mut(place.0 as usize)?.as_mut()
+        let held = self.held.get_mut(place.index as usize)?.as_mut()?;
+        (held.place == place).then_some(held)
     }
 
     /// The backend's record. A place that is in use is never empty.
@@ -343,7 +351,7 @@ impl Backends {
     }
 
     fn tell_picker(&mut self, place: Place) {
-        if let Some(held) = self.held.get(place.0 as usize).and_then(Option::as_ref)
+        if let Some(held) = held_at(&self.held, place)
             && let Some(position) = held.position
         {
             self.picker.set_active(position, held.active);
@@ -417,6 +425,12 @@ impl Backends {
     }
 }
 
+/// Who has this place, if its backend is still there.
+fn held_at(held: &[Option<Held>], place: Place) -> Option<&Held> {
+    let held = held.get(place.index as usize)?.as_ref()?;
+    (held.place == place).then_some(held)
+}
+
 /// A backend as the algorithms know it, as long as it may not take traffic.
 fn seat_of(target: &Target) -> Seat {
     Seat {
@@ -424,5 +438,49 @@ fn seat_of(target: &Target) -> Seat {
         weight: 0,
         backup: target.backup,
         load: Load::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn snapshot(ports: &[u16]) -> Snapshot {
+        let targets = ports.iter().map(|&port| {
+            let address = SocketAddrV4::new([127, 0, 0, 1].into(), port);
+            Target {
+                record: Arc::new(BackendRecord::new(address, 1, Instant::now())),
+                weight: 1,
+                backup: false,
+                max_connections: None,
+            }
+        });
+        Snapshot {
+            targets: targets.collect(),
+            ..Snapshot::empty()
+        }
+    }
+
+    #[test]
+    fn who_takes_the_seat_of_one_that_has_gone_is_not_taken_for_it() {
+        let mut backends = Backends::new(0, 1);
+        let (old, new) = (snapshot(&[1, 2]), snapshot(&[3, 2]));
+        backends.renew(&old, 0);
+        let gone = backends.find(&old.targets[0].record).unwrap();
+        let stays = backends.find(&old.targets[1].record).unwrap();
+        backends.renew(&snapshot(&[2]), 0);
+        assert!(backends.record(gone).is_none());
+        backends.renew(&new, 0);
+        let came = backends.find(&new.targets[0].record).unwrap();
+        assert_eq!(came.index, gone.index, "its seat is used again");
+        // A request that has tried both of the old ones has not tried the new one.
+        let ask = Ask {
+            tried: &[gone, stays],
+            ..Ask::default()
+        };
+        assert_eq!(backends.pick(ask), Some(came));
+        backends.end(gone, true);
+        assert!(backends.record(gone).is_none() && backends.record(came).is_some());
     }
 }

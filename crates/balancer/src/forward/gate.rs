@@ -201,12 +201,10 @@ impl Backends {
             let since = held.gate.draining_since?;
             let is_due = now >= since.saturating_add(drain_ms);
             (is_due && held.active > 0 && !std::mem::replace(&mut held.gate.cut, true))
-                .then_some(())
+                .then_some(held.place)
         };
-        (0u32..)
-            .zip(&mut self.held)
-            .filter_map(|(index, held)| held.as_mut().and_then(overdue).map(|()| Place(index)))
-            .collect()
+        let held = self.held.iter_mut().flatten();
+        held.filter_map(overdue).collect()
     }
 
     /// Why a pick that left out `tried` found nobody.
@@ -285,9 +283,8 @@ impl Backends {
 
     /// The place of a backend.
     pub(super) fn find(&self, record: &Arc<BackendRecord>) -> Option<Place> {
-        (0u32..).zip(&self.held).find_map(|(index, held)| {
-            let held = held.as_ref()?;
-            Arc::ptr_eq(&held.record, record).then_some(Place(index))
-        })
+        let mut held = self.held.iter().flatten();
+        let held = held.find(|held| Arc::ptr_eq(&held.record, record))?;
+        Some(held.place)
     }
 }
