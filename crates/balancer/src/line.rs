@@ -22,7 +22,7 @@ use crate::shared::{ThreadDesk, lock};
 use crate::snapshot::BackendRecord;
 
 /// Somebody who waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Waiter {
     /// The thread of its connection.
     pub thread: usize,
@@ -71,6 +71,14 @@ impl Line {
         turn
     }
 
+    /// Puts one back at the place that it had, since it was granted a slot in vain. The line is to be served
+    /// afterwards.
+    pub fn rejoin(&self, turn: Turn, waiter: Waiter) {
+        let mut line = lock(&self.line);
+        line.rejoin(turn, waiter);
+        self.waiting.store(line.len(), Ordering::SeqCst);
+    }
+
     /// Takes one out that waits no longer; false when it was served before.
     pub fn leave(&self, turn: Turn) -> bool {
         let mut line = lock(&self.line);
@@ -81,22 +89,28 @@ impl Line {
 
     /// Passes one slot of the backend on to whoever is next, or counts it out.
     pub fn pass_on(&self, record: &Arc<BackendRecord>, bound: u32, desks: &[ThreadDesk]) {
-        if !self.is_empty() {
-            let mut line = lock(&self.line);
-            // With a bound that was lowered there may be one too many out.
-            if !record.standing.is_over(bound) && self.serve_next(&mut line, record, desks) {
-                return;
-            }
+        if !self.is_empty() && self.hand_over(record, bound, desks) {
+            return;
         }
         record.standing.count_out(1);
         self.serve(record, bound, desks);
     }
 
+    /// Grants a slot that somebody has done with; false when nobody may have it.
+    fn hand_over(&self, record: &Arc<BackendRecord>, bound: u32, desks: &[ThreadDesk]) -> bool {
+        let mut line = lock(&self.line);
+        // With a bound that was lowered there may be one too many out.
+        !record.standing.is_over(bound) && self.serve_next(&mut line, record, desks)
+    }
+
     /// Gives the backend's free slots to those who are next.
     pub fn serve(&self, record: &Arc<BackendRecord>, bound: u32, desks: &[ThreadDesk]) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.serve_waiting(record, bound, desks);
         }
+    }
+
+    fn serve_waiting(&self, record: &Arc<BackendRecord>, bound: u32, desks: &[ThreadDesk]) {
         let mut line = lock(&self.line);
         while !line.is_empty() && record.standing.take_slot(bound) {
             if !self.serve_next(&mut line, record, desks) {
@@ -129,6 +143,9 @@ impl Line {
         true
     }
 }
+
+#[cfg(test)]
+mod interleavings;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 /// A place in the line. Earlier ones are smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Turn(u64);
 
 /// Those who wait, in the order in which they came.
@@ -40,6 +40,12 @@ impl<T> WaitingLine<T> {
         self.next += 1;
         self.waiting.insert(turn, who);
         Some(turn)
+    }
+
+    /// Puts one back at the place that it had, since it was served in vain. It was let in once and so is let
+    /// in again, whatever the bound.
+    pub fn rejoin(&mut self, turn: Turn, who: T) {
+        self.waiting.insert(turn, who);
     }
 
     /// Takes one out that no longer waits. Nothing when it was served before.
@@ -82,6 +88,19 @@ mod tests {
         assert_eq!(line.serve(|who| *who != "not here").map(|s| s.1), Some("b"));
         line.join("c", 9);
         assert_eq!(line.serve(|_| true).map(|s| s.1), Some("not here"));
+    }
+
+    #[test]
+    fn who_was_served_in_vain_has_its_old_place_again() {
+        let mut line = WaitingLine::default();
+        for who in ["a", "b", "c"] {
+            line.join(who, 3);
+        }
+        let (turn, who) = line.serve(|_| true).unwrap();
+        assert!(line.join("d", 3).is_some());
+        line.rejoin(turn, who);
+        let order: Vec<_> = std::iter::from_fn(|| line.serve(|_| true)).collect();
+        assert_eq!(order.iter().map(|it| it.1).collect::<String>(), "abcd");
     }
 
     #[derive(Clone, Debug)]

@@ -69,6 +69,8 @@ pub struct Dial {
     pauses: u32,
     refused_since: Option<u64>,
     line_by: Option<u64>,
+    /// The place in the line that it had first, and has again if it comes back.
+    turn: Option<Turn>,
     failure: Reason,
 }
 
@@ -110,6 +112,7 @@ impl Dial {
             pauses: 0,
             refused_since: None,
             line_by: None,
+            turn: None,
             failure: Reason::NoHealthyBackend,
         }
     }
@@ -261,11 +264,21 @@ impl Dial {
             client: peer.key.pack(tag::CLIENT),
             except: self.addresses_tried(context),
         };
-        let Some(turn) = context.shared.line.join(waiter, bound) else {
-            add(&context.counters().queue_full, 1);
-            return Dialed::Failed(Reason::QueueFull);
+        let turn = match self.turn {
+            Some(turn) => {
+                context.shared.line.rejoin(turn, waiter);
+                turn
+            }
+            None => {
+                let Some(turn) = context.shared.line.join(waiter, bound) else {
+                    add(&context.counters().queue_full, 1);
+                    return Dialed::Failed(Reason::QueueFull);
+                };
+                add(&context.counters().queued, 1);
+                turn
+            }
         };
-        add(&context.counters().queued, 1);
+        self.turn = Some(turn);
         self.stage = Stage::InLine(turn, context.now);
         context.waiters.insert(turn, peer.key);
         peer.expect_within(by.saturating_sub(context.now), context);

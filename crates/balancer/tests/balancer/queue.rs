@@ -138,6 +138,65 @@ fn the_line_is_first_come_first_served_over_threads() {
 }
 
 #[test]
+fn who_was_served_in_vain_goes_before_those_who_came_later() {
+    in_namespace(|| {
+        let stage = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&stage);
+        // It answers in stages, and one request not at all.
+        let failing = Origin::serving(move |mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            let count = log.read(&mut stream, &mut buffer);
+            let asks = |path: &[u8]| buffer[..count].windows(path.len()).any(|w| w == path);
+            let paths: [&[u8]; 3] = [b" /first ", b" /failing ", b" /held "];
+            let due = paths
+                .iter()
+                .position(|path| asks(path))
+                .map_or(0, |at| at + 1);
+            while now.load(Ordering::SeqCst) < due {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !asks(b" /failing ") {
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                );
+            }
+        });
+        let other = Gated::new("other");
+        let host = Host::start();
+        let mut config = http_config(1, &[failing.address]);
+        config.backends[0].max_connections = Some(1);
+        host.serve(&config);
+        let _first = asking(&host, "/first");
+        host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
+        let mut backend = config.backends[0].clone();
+        backend.port = other.origin.address.port();
+        config.backends.push(backend);
+        config.generation = config.generation.next();
+        host.serve(&config);
+        let _second = asking(&host, "/second");
+        host.await_heartbeat("both are full", |h| h.backends[1].active == 1);
+        let mut in_vain = asking(&host, "/failing");
+        await_waiting(&host, 1);
+        stage.store(1, Ordering::SeqCst);
+        await_waiting(&host, 0);
+        let _held = asking(&host, "/held");
+        await_waiting(&host, 1);
+        let mut last = asking(&host, "/last");
+        await_waiting(&host, 2);
+        stage.store(2, Ordering::SeqCst);
+        host.await_heartbeat("the next has its place, and it waits again", |h| {
+            h.backends[0].requests == 3 && h.counters.waiting == 2
+        });
+        other.open();
+        assert_eq!(in_vain.reply(false).unwrap().text(), "other /failing");
+        assert_eq!(last.reply(false).unwrap().text(), "other /last");
+        let seen = String::from_utf8(other.origin.bytes()).unwrap();
+        assert!(seen.find("GET /failing") < seen.find("GET /last"), "{seen}");
+        stage.store(3, Ordering::SeqCst);
+    });
+}
+
+#[test]
 fn whichever_backend_frees_up_serves_who_waits() {
     in_namespace(|| {
         let (slow, quick) = (Gated::new("slow"), Gated::new("quick"));
