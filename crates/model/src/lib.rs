@@ -8,6 +8,7 @@ mod channel;
 mod effect;
 mod event;
 mod fence;
+pub mod figures;
 pub mod forms;
 mod health_check;
 pub mod http_text;

@@ -132,7 +132,7 @@ impl NicSight {
 }
 
 /// What one VM has to do: means over the newest samples of the monitor. What was not reported is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadSight {
     /// Share of its processors that is in use, in percent.
     pub cpu_percent: Option<f64>,

@@ -1,0 +1,294 @@
+//! What VMs send by collectd's protocol: taken from whom it should come, in its time, and no more than is kept.
+//!
+//! ```text
+//!  packet ─▶ whose address? ─▶ not too many ─▶ encrypted by that VM ─▶ in its own name ─▶ new ─▶ series ─▶ load
+//!               or refused, at the first of these that does not hold, and counted
+//! ```
+//!
+//! Nothing here waits or opens a socket. A sender that is not among the VMs costs one look-up; one that is may
+//! cost what it is allowed to send in a second. All that is kept of one VM has a bound, whatever it sends.
+
+mod clock;
+mod keys;
+mod series;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use collectd::{Protection, ReadError, SealError, Time, Value, ValueList, open, read};
+use model::figures::{
+    BALANCER_PLUGIN, CONNECTIONS, CPU_INSTANCE, CPU_PLUGIN, CPU_TYPE, DERIVE_TYPE, GAUGE_TYPE,
+    REQUESTS, collectd_host,
+};
+use model::{LoadSight, VmId};
+
+use clock::{Last, VmClock, WallClock, is_news};
+use series::Series;
+
+pub use clock::Moment;
+pub use keys::VmKeys;
+
+/// Figures that are kept of one VM; each value of a list is one.
+const MOST_SERIES: usize = 256;
+/// Packets that one VM may send in a second.
+const MOST_PACKETS: u32 = 50;
+/// A VM of which nothing new has come for this long has no load: nobody knows.
+const STALE: Duration = Duration::from_secs(10);
+/// A figure that is older than the VM's newest by this much is not told with the others.
+const BEHIND: Duration = Duration::from_secs(5);
+
+/// Why a packet, or what is in it, was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It came from an address that no VM has.
+    #[error("no VM has the address that it came from")]
+    Stranger,
+    /// Its sender sends too much.
+    #[error("VM {0} sends more than {MOST_PACKETS} packets in a second")]
+    Flood(VmId),
+    /// It was not encrypted, so anybody can have made it.
+    #[error("VM {0} does not encrypt what it sends")]
+    Plain(VmId),
+    /// It was not made with the VM's key, or was altered.
+    #[error("what came from VM {0} is not believed: {1}")]
+    Sealed(VmId, SealError),
+    /// What is in it is malformed.
+    #[error("what VM {0} sent cannot be read: {1}")]
+    Malformed(VmId, ReadError),
+    /// It tells figures of another host.
+    #[error("VM {0} tells figures of another host")]
+    Misnamed(VmId),
+    /// All that is in it was taken before, or is of another time.
+    #[error("VM {0} sent nothing new: what it tells was told before, or its clock is minutes off")]
+    Stale(VmId),
+    /// It tells more figures than are kept.
+    #[error("VM {0} tells more than {MOST_SERIES} figures")]
+    Crowded(VmId),
+}
+
+impl Refusal {
+    /// One word for each kind, by which they are counted.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::Flood(_) => "flood",
+            Self::Plain(_) => "plain",
+            Self::Sealed(..) => "sealed",
+            Self::Malformed(..) => "malformed",
+            Self::Misnamed(_) => "misnamed",
+            Self::Stale(_) => "stale",
+            Self::Crowded(_) => "crowded",
+        }
+    }
+}
+
+/// Everything that was taken of late, by VM.
+pub struct Intake {
+    keys: VmKeys,
+    wall: WallClock,
+    vms: BTreeMap<Ipv4Addr, Sender>,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+/// One VM as it sends.
+struct Sender {
+    vm: VmId,
+    name: String,
+    password: String,
+    second: u64,
+    packets: u32,
+    clock: Option<VmClock>,
+    /// When the newest of what was taken came, by the monotonic clock.
+    heard: Option<Duration>,
+    /// The newest time that was told.
+    newest: Time,
+    series: BTreeMap<(String, usize), Series>,
+}
+
+impl Intake {
+    /// Takes nothing before it knows from whom ([`Self::set_senders`]).
+    #[must_use]
+    pub fn new(keys: VmKeys) -> Self {
+        Self {
+            keys,
+            wall: WallClock::default(),
+            vms: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// Takes figures from these VMs and no others. Of those that stay, what was taken stays.
+    pub fn set_senders(&mut self, senders: &BTreeMap<VmId, Ipv4Addr>) {
+        self.vms
+            .retain(|address, sender| senders.get(&sender.vm) == Some(address));
+        for (vm, address) in senders {
+            let keys = &self.keys;
+            self.vms
+                .entry(*address)
+                .or_insert_with(|| Sender::new(*vm, keys.of(*vm)));
+        }
+    }
+
+    /// Takes a packet that came from an address.
+    ///
+    /// # Errors
+    /// Why it was not taken; it is counted as well. A packet is taken in part when some of it is not new, or
+    /// more than is kept: that is told only when nothing of it was taken.
+    pub fn take(&mut self, packet: &[u8], from: Ipv4Addr, now: Moment) -> Result<(), Refusal> {
+        let times_set = self.wall.look(now);
+        let sender = self.vms.get_mut(&from).ok_or(Refusal::Stranger);
+        let taken = sender.and_then(|sender| sender.take(packet, now, times_set));
+        if let Err(refusal) = &taken {
+            let count = self.refused.entry(refusal.kind()).or_default();
+            *count = count.saturating_add(1);
+        }
+        taken
+    }
+
+    /// How many packets were refused, by [`Refusal::kind`].
+    #[must_use]
+    pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
+        &self.refused
+    }
+
+    /// What each VM has to do, of which something was heard in the last seconds.
+    #[must_use]
+    pub fn load(&self, now: Moment) -> BTreeMap<VmId, LoadSight> {
+        let loads = self.vms.values();
+        loads
+            .filter_map(|sender| Some((sender.vm, sender.load(now)?)))
+            .collect()
+    }
+}
+
+impl Sender {
+    fn new(vm: VmId, password: String) -> Self {
+        Self {
+            vm,
+            name: collectd_host(vm),
+            password,
+            second: 0,
+            packets: 0,
+            clock: None,
+            heard: None,
+            newest: Time(0),
+            series: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, packet: &[u8], now: Moment, times_set: u32) -> Result<(), Refusal> {
+        let vm = self.vm;
+        if !self.may_send(now) {
+            return Err(Refusal::Flood(vm));
+        }
+        let password = |user: &str| (user == self.name).then_some(self.password.as_bytes());
+        let opened = open(packet, password).map_err(|error| Refusal::Sealed(vm, error))?;
+        if opened.protection != Protection::Encrypted {
+            return Err(Refusal::Plain(vm));
+        }
+        let lists = read(&opened.parts).map_err(|error| Refusal::Malformed(vm, error))?;
+        if lists.iter().any(|list| list.host != self.name) {
+            return Err(Refusal::Misnamed(vm));
+        }
+        // Against what was known before this packet: its own lists come in no order of time.
+        let clock = self.clock;
+        let outcomes: Vec<_> = lists
+            .iter()
+            .flat_map(|list| {
+                list.values
+                    .iter()
+                    .enumerate()
+                    .map(move |value| (list, value))
+            })
+            .map(|(list, (index, value))| self.keep(list, index, *value, clock, now, times_set))
+            .collect();
+        let refused = |refusal: Refusal| match outcomes.contains(&Err(refusal.clone())) {
+            true => Err(refusal),
+            false => Ok(()),
+        };
+        if outcomes.contains(&Ok(())) {
+            return Ok(());
+        }
+        refused(Refusal::Crowded(vm))?;
+        refused(Refusal::Stale(vm))
+    }
+
+    /// Whether this packet is not one too many in its second.
+    fn may_send(&mut self, now: Moment) -> bool {
+        let second = now.monotonic.as_secs();
+        if second != self.second {
+            (self.second, self.packets) = (second, 0);
+        }
+        self.packets = self.packets.saturating_add(1);
+        self.packets <= MOST_PACKETS
+    }
+
+    fn keep(
+        &mut self,
+        list: &ValueList,
+        index: usize,
+        value: Value,
+        clock: Option<VmClock>,
+        now: Moment,
+        times_set: u32,
+    ) -> Result<(), Refusal> {
+        let key = (identifier(list), index);
+        let last = self.series.get(&key).and_then(Series::last);
+        if !is_news(list.time, last, clock, now, times_set) {
+            return Err(Refusal::Stale(self.vm));
+        }
+        if last.is_none() && self.series.len() >= MOST_SERIES {
+            return Err(Refusal::Crowded(self.vm));
+        }
+        let time = list.time;
+        self.series
+            .entry(key)
+            .or_default()
+            .add(Last { time, times_set }, value);
+        self.heard = Some(now.monotonic);
+        let is_set_back = last.is_some_and(|last| last.time >= time);
+        if time > self.newest || is_set_back {
+            self.newest = time;
+            self.clock = Some(VmClock::at(time, now));
+        }
+        Ok(())
+    }
+
+    fn load(&self, now: Moment) -> Option<LoadSight> {
+        let age = now.monotonic.saturating_sub(self.heard?);
+        if age > STALE {
+            return None;
+        }
+        let oldest = self.newest.to_duration().saturating_sub(BEHIND);
+        let oldest = Time::from_duration(oldest);
+        let mean = |plugin: &str, kind: &str, instance: &str| {
+            let identifier = format!("{plugin}/{kind}-{instance}");
+            let series = self.series.get(&(identifier, 0))?;
+            series.mean(oldest).map(to_tenths)
+        };
+        let load = LoadSight {
+            cpu_percent: mean(CPU_PLUGIN, CPU_TYPE, CPU_INSTANCE),
+            connections: mean(BALANCER_PLUGIN, GAUGE_TYPE, CONNECTIONS),
+            requests_per_second: mean(BALANCER_PLUGIN, DERIVE_TYPE, REQUESTS),
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        };
+        let figures = [load.cpu_percent, load.connections, load.requests_per_second];
+        figures.iter().any(Option::is_some).then_some(load)
+    }
+}
+
+/// What is measured, without the host, which is the VM.
+fn identifier(list: &ValueList) -> String {
+    let whole = list.to_string();
+    let within = whole.strip_prefix(&list.host).unwrap_or(&whole);
+    within.trim_start_matches('/').to_owned()
+}
+
+fn to_tenths(figure: f64) -> f64 {
+    (figure * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests;
