@@ -14,8 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("network", &["model"]),
     ("compute", &["model", "network"]),
     ("dns", &["model"]),
-    ("monitor", &["model"]),
-    ("balancer", &["model", "balancing"]),
+    ("monitor", &["model", "collectd"]),
+    ("balancer", &["model", "balancing", "collectd"]),
     ("api", &["model", "store", "monitor"]),
     (
         "evenkeel",

@@ -217,7 +217,7 @@ fn a_status_store_that_is_lost_for_a_while_is_made_anew_and_every_role_is_back_a
             log.lines()
                 .any(|line| line.contains(begun_again) && line.contains(&format!("role={role}")))
         };
-        let roles = ["controller", "checker", "dns", "api"];
+        let roles = ["controller", "checker", "dns", "api", "monitor"];
         let missing: Vec<_> = roles.into_iter().filter(|role| !failed(role)).collect();
         if missing.is_empty() {
             Ok(())
@@ -229,7 +229,7 @@ fn a_status_store_that_is_lost_for_a_while_is_made_anew_and_every_role_is_back_a
         let system = evenkeel.door().ask("info", "system", json!({}));
         let system = system.map_err(|error| error.to_string())?["info"].clone();
         let roles = system["roles"].as_object().map_or(0, serde_json::Map::len);
-        match roles == 4 && system["troubles"] == json!([]) {
+        match roles == 5 && system["troubles"] == json!([]) {
             true => Ok(()),
             false => Err(system.to_string()),
         }

@@ -12,11 +12,11 @@ use end_to_end::{
 };
 use serde_json::json;
 
-const ROLES: [&str; 4] = ["controller", "checker", "dns", "api"];
+const ROLES: [&str; 5] = ["controller", "checker", "dns", "api", "monitor"];
 /// A role that is dead for this long is known to be, and what it told is forgotten.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
 
-/// The four processes.
+/// A process for each.
 struct Apart<'h> {
     host: &'h Host,
     running: Vec<(&'static str, Running<'h>)>,
@@ -72,7 +72,7 @@ impl<'h> Apart<'h> {
 }
 
 #[test]
-fn four_processes_serve_as_one_does() {
+fn a_process_for_each_role_serves_as_one_for_all_does() {
     let host = Host::new();
     let apart = Apart::start(&host);
     let web = Web::create(&host, apart.door(), 2);
@@ -263,7 +263,7 @@ fn a_second_controller_is_refused_and_the_first_goes_on_undisturbed() {
     );
     assert_eq!(
         system["roles"].as_object().map(serde_json::Map::len),
-        Some(4),
+        Some(ROLES.len()),
         "{system:#}"
     );
 }

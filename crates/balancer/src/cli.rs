@@ -11,12 +11,14 @@ pub const HELP: &str = "\
 evenkeel-balancer: moves HTTP and TCP traffic to backends
 
 evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
-                      [--config-file PATH] [--threads N] [--owner TAG]
+                      [--config-file PATH] [--threads N] [--collectd PATH] [--owner TAG]
     Balances as the host says over the control channel.
     --channel-fd N         an open stream both ways: a virtio-serial port or a socket
     --listen-channel-fd N  a listening unix socket; the newest connection is the host
     --config-file PATH     where the running configuration is kept and found again
     --threads N            forwarding threads; by default one for each core
+    --collectd PATH        the socket of a collectd that takes the balancer's figures and sends
+                           them on; without it the balancer sends them by itself
     --owner TAG            without effect: names the owner in lists of processes
 
 evenkeel-balancer standalone --listen ADDRESS:PORT --config FILE [--threads N]
@@ -93,6 +95,7 @@ fn parse_run(mut options: Options) -> Result<Command, String> {
         config_file: options.take("--config-file").map(PathBuf::from),
         threads: options.number("--threads")?,
         supervisor: options.number("--supervisor-fd")?,
+        collectd: options.take("--collectd").map(PathBuf::from),
     };
     options.take("--owner");
     options.finish(Command::Run(run))
@@ -180,8 +183,7 @@ mod tests {
 
     #[test]
     fn a_whole_command_line_is_understood() {
-        let line =
-            "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7";
+        let line = "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7 --collectd /s";
         assert_eq!(
             parsed(line),
             Ok(Command::Run(RunOptions {
@@ -189,6 +191,7 @@ mod tests {
                 config_file: Some("/c".into()),
                 threads: Some(2),
                 supervisor: Some(7),
+                collectd: Some("/s".into()),
             }))
         );
     }

@@ -142,4 +142,6 @@ pub struct VmSpec {
     pub nics: network::VmNics,
     /// Milliseconds between heartbeats.
     pub heartbeat_ms: u64,
+    /// Where it sends its figures; nowhere when absent.
+    pub monitor: Option<model::figures::BootMonitor>,
 }

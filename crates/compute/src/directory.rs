@@ -4,8 +4,8 @@
 //! made or half removed is found by its directory.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use model::{Boot, Driver, VmId};
@@ -83,7 +83,7 @@ impl Directory {
         let draft = self.0.join("vm.json.new");
         let text = serde_json::to_vec_pretty(record)
             .map_err(|error| ComputeError::file("write", &path)(error.into()))?;
-        fs::write(&draft, text).map_err(ComputeError::file("write", &draft))?;
+        write_secret(&draft, &text).map_err(ComputeError::file("write", &draft))?;
         fs::rename(&draft, &path).map_err(ComputeError::file("write", &path))
     }
 
@@ -105,6 +105,18 @@ impl Directory {
                 absent_is_fine(fs::remove_file(&path)).map_err(ComputeError::file("remove", &path))
             })
     }
+}
+
+/// Writes a file for its owner's eyes: the record has the VM's key in it.
+fn write_secret(path: &Path, text: &[u8]) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(path))?;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text)
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

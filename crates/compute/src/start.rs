@@ -184,6 +184,7 @@ fn boot_of(spec: &VmSpec) -> Boot {
         seed: String::new(),
         unix_time_ms: 0,
         heartbeat_ms: spec.heartbeat_ms,
+        monitor: spec.monitor.clone(),
     }
 }
 

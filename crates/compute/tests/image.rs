@@ -9,13 +9,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use compute::image::{Image, KernelSource, Recipe, build};
+use compute::image::{CollectdSource, Image, KernelSource, Recipe, build};
 
 /// From Debian's package, which takes seconds.
 fn recipe(output: std::path::PathBuf) -> Recipe {
     Recipe {
         kernel: KernelSource::Package(artifacts::kernel_package()),
         balancer: artifacts::balancer(),
+        collectd: CollectdSource::Packages(artifacts::collectd_packages()),
         output,
     }
 }
@@ -41,6 +42,7 @@ fn small_recipe(directory: &Path, output: &Path) -> Recipe {
     Recipe {
         kernel: KernelSource::Files { vmlinuz, modules },
         balancer: artifacts::balancer(),
+        collectd: CollectdSource::Absent,
         output: output.to_path_buf(),
     }
 }

@@ -13,8 +13,9 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Instant;
 
-use compute::image::{KernelSource, Recipe, build};
+use compute::image::{CollectdSource, KernelSource, Recipe, build};
 use compute::{Compute, ComputeChoice, ComputeError, Readiness};
+use model::figures::{BootMonitor, COLLECTD_PORT};
 use model::{Driver, VmId};
 use support::artifacts::kernel_package;
 use support::world::{World, ask, config, in_own_world, inside, ping, run, runs, status, until};
@@ -341,6 +342,33 @@ fn what_is_missing_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_collectd_that_ends_is_started_again_and_the_vm_serves_meanwhile() {
+    in_own_world(ComputeChoice::Tcg, |world| async move {
+        let compute = world.compute().await;
+        let mut spec = world.spec(1).await;
+        // What collectd takes for the end of its host's name, and the rest for a mistake.
+        spec.monitor = Some(BootMonitor {
+            address: spec.nics.front.gateway.unwrap(),
+            port: COLLECTD_PORT,
+            user: "vm\"1".to_owned(),
+            key: "key".to_owned(),
+        });
+        compute.set_config(spec.vm, config(1));
+        compute.ensure_vm(&spec).await.unwrap();
+        until(&compute, spec.vm, "first configuration", runs(1)).await;
+        let console = world.vm_directory(spec.vm).join("console.log");
+        let ends = "collectd exited with status 1; it is started again";
+        until(&compute, spec.vm, "a third end", |sight| {
+            assert_eq!(sight.exit, None);
+            let said = fs::read_to_string(&console).unwrap();
+            said.matches(ends).count() >= 3
+        })
+        .await;
+        assert!(ask(spec.nics.front.address).is_ok(), "it serves");
+    });
+}
+
+#[test]
 fn a_vm_whose_init_gives_up_is_seen_to_end_with_qemus_reason() {
     in_own_world(ComputeChoice::Tcg, |mut world| async move {
         // A static program that prints an error and exits; the kernel then panics.
@@ -348,6 +376,7 @@ fn a_vm_whose_init_gives_up_is_seen_to_end_with_qemus_reason() {
         build(&Recipe {
             kernel: KernelSource::Package(kernel_package()),
             balancer: "/sbin/ldconfig".into(),
+            collectd: CollectdSource::Absent,
             output: world.config.image_directory.clone(),
         })
         .unwrap();

@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::BootMonitor;
 use crate::{Generation, HealthCheck, Mac, Policy, TrafficType, VmId};
 
 /// Bytes in one line, the newline included. A longer line is a fault of the sender; the reader skips
@@ -73,6 +74,9 @@ pub struct Boot {
     pub unix_time_ms: u64,
     /// Milliseconds between heartbeats.
     pub heartbeat_ms: u64,
+    /// Where its figures go; nowhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<BootMonitor>,
 }
 
 /// One NIC's identity.

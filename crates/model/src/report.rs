@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendHealth, Driver, Generation, InstanceId, Timestamp, Verdict, VmId};
+use crate::{BackendHealth, Driver, Generation, InstanceId, LoadSight, Timestamp, Verdict, VmId};
 
 /// One account of everything.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,6 +89,9 @@ pub struct VmReport {
     pub configuration: Option<Generation>,
     /// HTTP requests, or TCP sessions, since its balancer began.
     pub requests: u64,
+    /// What it has to do at present; absent while the monitor hears nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadSight>,
 }
 
 /// One backend's account, over all VMs that check it.

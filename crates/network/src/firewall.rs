@@ -12,6 +12,7 @@
 //!                 or drop
 //!  table inet ek
 //!    input:   from the fenced: answers to the checker, or drop
+//!    input:   figures for the monitor
 //!    input, forward: from ek-front ─▶ replies, or drop
 //!    output:  to the fenced: the checker, or a reset
 //!    forward: from the fenced: drop; to the fenced: a reset
@@ -46,6 +47,7 @@ mod record;
 mod standing;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use record::{LinkKind, Record};
@@ -62,6 +64,8 @@ use generation::Generation;
 pub(crate) struct Firewall {
     nft: Nft,
     table: String,
+    /// The one address and UDP port of the host to which VMs may speak first.
+    figures: Option<SocketAddrV4>,
     known: Mutex<BTreeMap<u64, Known>>,
 }
 
@@ -84,11 +88,12 @@ struct Known {
 }
 
 impl Firewall {
-    /// Rules in tables of this name.
-    pub(crate) fn new(nft: Nft, table: &str) -> Self {
+    /// Rules in tables of this name, which let VMs send their figures to `figures`.
+    pub(crate) fn new(nft: Nft, table: &str, figures: Option<SocketAddrV4>) -> Self {
         Self {
             nft,
             table: table.to_owned(),
+            figures,
             known: Mutex::default(),
         }
     }

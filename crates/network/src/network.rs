@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
@@ -23,6 +24,8 @@ pub struct NetworkConfig {
     pub prefix: String,
     /// The front network, given as the host's own address in it and its length: `10.200.0.1/16`.
     pub front: Ipv4Net,
+    /// The UDP port of the host's own front address to which VMs may send their figures; none when absent.
+    pub figures_port: Option<u16>,
 }
 
 /// One installation's network on this machine. Clones share everything.
@@ -65,9 +68,11 @@ impl Network {
         let names = Names::new(&config.prefix).map_err(NetworkError::Configuration)?;
         check_front(config.front)?;
         check_capabilities()?;
+        let figures = config.figures_port;
+        let figures = figures.map(|port| SocketAddrV4::new(config.front.addr(), port));
         Ok(Self {
             shared: Arc::new(Shared {
-                firewall: Firewall::new(Nft::find()?, names.prefix()),
+                firewall: Firewall::new(Nft::find()?, names.prefix(), figures),
                 names,
                 front: config.front,
                 host: Namespace::current()?,

@@ -199,6 +199,7 @@ fn a_configuration_that_cannot_work_is_refused_with_the_reason() {
             let config = NetworkConfig {
                 prefix: prefix.into(),
                 front: front.parse().unwrap(),
+                figures_port: None,
             };
             let error = Network::open(config).await.unwrap_err();
             assert!(matches!(error, NetworkError::Configuration(_)), "{error:?}");
@@ -211,5 +212,6 @@ fn config() -> NetworkConfig {
     NetworkConfig {
         prefix: "ek".into(),
         front: "10.200.0.1/16".parse().unwrap(),
+        figures_port: Some(model::figures::COLLECTD_PORT),
     }
 }

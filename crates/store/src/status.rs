@@ -6,6 +6,7 @@
 //! report/troubles        Vec<String>             by the controller, for the whole installation
 //! events/<instance>      Vec<Event>, oldest first, by the controller; events/installation for the whole
 //! sight/<checker>        BTreeMap<VmId, ProbeSight>, under a lease, by each checker
+//! load/<monitor>         BTreeMap<VmId, LoadSight>, under a lease, by each monitor, every second
 //! dns/serial             u32                     by the DNS role: the generation that it publishes
 //! trouble/<role>         String                  by a role that cannot do its work, and, below it, by its supervisor
 //! role/<name>            {"pid"}, under a lease, by each role that is alive
@@ -27,6 +28,8 @@ pub const TROUBLES_KEY: &str = "report/troubles";
 pub const EVENTS_PREFIX: &str = "events/";
 /// What checkers saw.
 pub const SIGHT_PREFIX: &str = "sight/";
+/// What VMs have to do.
+pub const LOAD_PREFIX: &str = "load/";
 /// The zone generation that is published.
 pub const DNS_SERIAL_KEY: &str = "dns/serial";
 /// The roles that are alive.
@@ -59,6 +62,12 @@ pub fn events_key(id: Option<InstanceId>) -> String {
 #[must_use]
 pub fn sight_key(checker: &str) -> String {
     format!("{SIGHT_PREFIX}{checker}")
+}
+
+/// Where a monitor tells what VMs have to do.
+#[must_use]
+pub fn load_key(monitor: &str) -> String {
+    format!("{LOAD_PREFIX}{monitor}")
 }
 
 /// Where a role says that it is alive.

@@ -26,6 +26,7 @@ fn report() -> InstanceReport {
         tenant_address: Ipv4Addr::new(1, 1, 1, 2),
         configuration: Some(Generation(1)),
         requests: 120,
+        load: None,
     };
     let backend =
         |entity: &str, address: Option<[u8; 4]>, health, last_check: &str| BackendReport {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::{
-    BalancerConfig, Boot, Counters, GuestMessage, Heartbeat, HostMessage, Refusal, TrafficType,
-};
+use model::{BalancerConfig, Boot, GuestMessage, Heartbeat, HostMessage, Refusal, TrafficType};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::channel::Channel;
 use super::deploy::{Deployment, Offer};
+use super::figures::Figures;
 use super::journal::{Journal, Level};
 use super::lag::Lag;
 use super::latencies::Latencies;
@@ -52,6 +51,9 @@ pub(super) struct Agent {
     pub(super) boot: Option<Boot>,
     pub(super) progress: Progress,
     latencies: Latencies,
+    /// Where a collectd takes figures.
+    pub(super) collectd: Option<std::path::PathBuf>,
+    pub(super) figures: Option<Figures>,
     lag: Lag,
     pub(super) workers: Vec<JoinHandle<()>>,
     sequence: u64,
@@ -72,6 +74,7 @@ pub fn run(options: RunOptions) -> std::io::Result<()> {
     let channel = Channel::open(options.channel)?;
     let mut agent = Agent::start(signals, options.threads, options.supervisor)?;
     agent.channel = Some(channel);
+    agent.collectd = options.collectd;
     agent.load_kept_config(options.config_file);
     agent.attend(|agent, signal| match signal {
         Signal::Leave => agent.leave(),
@@ -119,6 +122,8 @@ impl Agent {
             boot: None,
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
             latencies: Latencies::new(now),
+            collectd: None,
+            figures: None,
             lag: Lag::default(),
             workers: start_forwarding(&shared)?,
             sequence: 0,
@@ -165,6 +170,7 @@ impl Agent {
                 self.speak_soon();
             }
             self.latencies.turn(&self.shared, now);
+            self.tell_figures(now);
             self.speak(now);
             for (level, text) in self.shared.take_notes() {
                 self.journal.write(level, text);
@@ -224,6 +230,7 @@ impl Agent {
             channel,
             self.proves_progress().map(|_| self.progress.due_at()),
             self.leaving_pause().map(|pause| Instant::now() + pause),
+            self.figures.as_ref().map(Figures::due_at),
         ]
         .into_iter()
         .flatten()
@@ -381,11 +388,6 @@ impl Agent {
 
     /// The balancer's account of itself.
     pub(super) fn heartbeat(&self, now: Instant) -> Heartbeat {
-        let mut counters = Counters::default();
-        for desk in &self.shared.threads {
-            desk.counters.add_to(&mut counters);
-        }
-        counters.waiting = self.shared.line.len() as u64;
         let snapshot = self.shared.snapshot();
         let now_ms = self.shared.now_ms();
         Heartbeat {
@@ -395,7 +397,7 @@ impl Agent {
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
             lag_ms: self.lag.longest_ms(),
-            counters,
+            counters: self.counters(),
             latency: self.latencies.tell(&self.shared),
             backends: snapshot
                 .targets

@@ -11,6 +11,7 @@ mod agent;
 mod channel;
 mod config_file;
 mod deploy;
+mod figures;
 mod journal;
 mod lag;
 mod latencies;
@@ -52,4 +53,6 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// The way to the supervisor, if there is one.
     pub supervisor: Option<i32>,
+    /// Where a collectd takes this balancer's figures; it sends them by itself when absent.
+    pub collectd: Option<PathBuf>,
 }

@@ -15,6 +15,7 @@
 mod channel;
 mod error;
 mod identity;
+mod measuring;
 mod modules;
 mod mounts;
 mod nics;
@@ -51,12 +52,20 @@ fn start() -> Result<Infallible, InitError> {
     supervise(&channel, boot)
 }
 
-/// Runs the balancer for ever. It inherits the channel, and finds who this VM is among what is kept for it.
+/// Runs the balancer for ever, and collectd beside it. The balancer inherits the channel, and finds who this VM
+/// is among what is kept for it.
 fn supervise(channel: &channel::Channel, boot: Boot) -> Result<Infallible, InitError> {
     let number = channel.descriptor().as_raw_fd().to_string();
-    let arguments = ["run", "--channel-fd", &number].map(Into::into);
-    let supervisor = Supervisor::new(arguments.to_vec());
+    let mut arguments = vec!["run", "--channel-fd", &number];
+    let collectd = measuring::prepare(boot.monitor.as_ref())?;
+    if collectd.is_some() {
+        arguments.extend(["--collectd", measuring::SOCKET]);
+    }
+    let supervisor = Supervisor::new(arguments.into_iter().map(Into::into).collect());
     let mut supervisor = supervisor.map_err(InitError::system("supervise the balancer"))?;
+    if let Some(collectd) = collectd {
+        supervisor.accompany(collectd);
+    }
     // The seed has served its purpose.
     let boot = Boot {
         seed: String::new(),

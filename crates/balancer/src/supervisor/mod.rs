@@ -21,6 +21,7 @@
 //! needs a new supervisor; a new version of the supervisor comes with the next VM.
 
 mod backoff;
+mod companion;
 pub mod lineup;
 pub mod link;
 pub mod message;
@@ -30,6 +31,7 @@ pub mod store;
 
 use std::ffi::OsString;
 
+pub use companion::Companion;
 pub use run::Supervisor;
 
 /// Runs a balancer with these arguments until SIGTERM, and starts it again whenever it ends.

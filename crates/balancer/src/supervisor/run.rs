@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal as Kill, kill_process};
 
+use super::companion::Companion;
 use super::lineup::{Action, Child, Lineup};
 use super::link::{Found, Link};
 use super::message::Message;
@@ -34,6 +35,7 @@ pub struct Supervisor {
     store: Store,
     lineup: Lineup,
     processes: BTreeMap<Child, Process>,
+    companion: Option<Companion>,
     stopping: bool,
 }
 
@@ -50,6 +52,7 @@ impl Supervisor {
             store: Store::default(),
             lineup: Lineup::new(Instant::now()),
             processes: BTreeMap::new(),
+            companion: None,
             stopping: false,
         })
     }
@@ -57,6 +60,11 @@ impl Supervisor {
     /// Keeps something for the first balancer.
     pub fn keep(&mut self, name: &str, descriptor: OwnedFd) {
         self.store.keep(name.to_owned(), vec![descriptor]);
+    }
+
+    /// Keeps another program running beside the balancer.
+    pub fn accompany(&mut self, companion: Companion) {
+        self.companion = Some(companion);
     }
 
     /// Whether any balancer has ever come so far as to be ready.
@@ -74,6 +82,10 @@ impl Supervisor {
             let now = Instant::now();
             let actions = self.lineup.advance(now);
             self.carry_out(actions, now);
+            let companion = self.companion.as_mut().filter(|_| !self.stopping);
+            if let Some(trouble) = companion.and_then(|companion| companion.advance(now)) {
+                log(&trouble);
+            }
             if self.stopping && self.processes.is_empty() {
                 return Ok(());
             }
@@ -96,7 +108,10 @@ impl Supervisor {
         let mut descriptors = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let links = self.processes.values().map(|process| &process.link);
         descriptors.extend(links.map(|link| PollFd::new(link, PollFlags::IN)));
-        let timeout = self.lineup.wake_at().map(|at| {
+        let companion = self.companion.as_ref().filter(|_| !self.stopping);
+        let companion = companion.and_then(Companion::wake_at);
+        let wake_at = self.lineup.wake_at().into_iter().chain(companion).min();
+        let timeout = wake_at.map(|at| {
             let sleep = at.saturating_duration_since(Instant::now());
             Timespec {
                 tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
@@ -187,6 +202,10 @@ impl Supervisor {
                 .iter()
                 .find(|(_, process)| process.pid == pid);
             let Some(child) = found.map(|(child, _)| *child) else {
+                let companion = self.companion.as_mut();
+                if let Some(end) = companion.and_then(|it| it.ended(pid, &how, Instant::now())) {
+                    log(&end);
+                }
                 continue;
             };
             // Its last words.

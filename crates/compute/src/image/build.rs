@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::archive::Archive;
+use super::collectd::{self, CollectdSource};
 use super::kernel::{self, Kernel, KernelSource};
 use super::manifest::{FileRecord, INITRAMFS, KERNEL, MANIFEST, Manifest, sha256};
 use super::modules::{self, Module};
@@ -20,6 +21,8 @@ pub struct Recipe {
     pub kernel: KernelSource,
     /// The static `evenkeel-balancer`.
     pub balancer: PathBuf,
+    /// Where the daemon comes from that measures the machine.
+    pub collectd: CollectdSource,
     /// The image's directory. Its parent must be writable; an image that is there is replaced at once
     /// and whole.
     pub output: PathBuf,
@@ -68,7 +71,8 @@ fn build_in(recipe: &Recipe, draft: &Path) -> Result<(), ImageError> {
     let modules = modules::read(&modules)?;
     let packed = read(&vmlinuz)?;
     let vmlinuz = vmlinux::extract(&packed).unwrap_or(packed);
-    let initramfs = pack(&balancer, &modules);
+    let collectd = collectd::obtain(&recipe.collectd, draft)?;
+    let initramfs = pack(&balancer, &modules, &collectd);
 
     let files = [(KERNEL, vmlinuz), (INITRAMFS, initramfs)];
     let records = files
@@ -101,8 +105,8 @@ fn build_in(recipe: &Recipe, draft: &Path) -> Result<(), ImageError> {
     write(&path, &text)
 }
 
-/// The initramfs: what the kernel mounts over, the program, and the modules with their order.
-fn pack(balancer: &[u8], modules: &[Module]) -> Vec<u8> {
+/// The initramfs: what the kernel mounts over, the program, the modules with their order, and collectd.
+fn pack(balancer: &[u8], modules: &[Module], collectd: &[collectd::File]) -> Vec<u8> {
     let mut archive = Archive::default();
     for directory in ["dev", "modules", "proc", "run", "sys"] {
         archive.directory(directory);
@@ -120,6 +124,7 @@ fn pack(balancer: &[u8], modules: &[Module]) -> Vec<u8> {
         .map(|module| format!("{}\n", module.name))
         .collect();
     archive.file("modules/order", 0o644, order.as_bytes());
+    collectd::pack(collectd, &mut archive);
     archive.finish()
 }
 

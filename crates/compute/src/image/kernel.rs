@@ -135,7 +135,7 @@ fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf,
 }
 
 /// Runs a program to its end and returns what it printed.
-fn run(command: &mut Command, remedy: &str) -> Result<String, ImageError> {
+pub(super) fn run(command: &mut Command, remedy: &str) -> Result<String, ImageError> {
     let words = [command.get_program()]
         .into_iter()
         .chain(command.get_args());

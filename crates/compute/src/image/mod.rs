@@ -1,17 +1,20 @@
-//! The VM image: a stock kernel and an initramfs with one static program and a few kernel modules.
+//! The VM image: a stock kernel and an initramfs with one static program, a few kernel modules, and collectd.
 //!
 //! There is no distribution in it, no shell and no package: `/init` is the balancer, which mounts,
-//! loads the modules and supervises itself. The same inputs give the same bytes, and the image's
+//! loads the modules and supervises itself and collectd. That is Debian's own daemon, with the libraries that
+//! it is linked to, and the only thing in the image that we did not write. The same inputs give the same bytes, and the image's
 //! version is the hash of these bytes.
 
 mod archive;
 mod build;
+mod collectd;
 mod kernel;
 mod manifest;
 mod modules;
 mod vmlinux;
 
 pub use build::{Recipe, build};
+pub use collectd::CollectdSource;
 pub use kernel::KernelSource;
 pub use manifest::{FileRecord, Image, Manifest};
 

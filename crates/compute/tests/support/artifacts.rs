@@ -50,6 +50,25 @@ pub fn balancer() -> PathBuf {
     program.canonicalize().unwrap()
 }
 
+/// Debian's collectd and its libraries, downloaded once.
+pub fn collectd_packages() -> PathBuf {
+    let cache = cache();
+    let _alone = alone(&cache);
+    let packages = cache.join("collectd");
+    if !packages.is_dir() {
+        let script = "set -e; draft=$(mktemp -d draft-XXXXXX); cd $draft; \
+            apt-get -qq -o APT::Sandbox::User=root download \
+            collectd-core libc6 libcap2 libgcrypt20 libgpg-error0; cd ..; mv $draft collectd";
+        let status = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&cache)
+            .status()
+            .unwrap();
+        assert!(status.success(), "no collectd; run apt-get update");
+    }
+    packages
+}
+
 /// Debian's kernel package for virtual machines, downloaded once.
 pub fn kernel_package() -> PathBuf {
     let cache = cache();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use compute::image::{Image, KernelSource, Recipe, build};
+use compute::image::{CollectdSource, Image, KernelSource, Recipe, build};
 use compute::{Compute, ComputeChoice, ComputeConfig, Readiness, VmSpec};
 use model::{
     BalancerConfig, BootNic, Criteria, Driver, Generation, HealthCheck, HealthProtocol,
@@ -25,7 +25,7 @@ use rustix::net::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use sha2::{Digest, Sha256};
 
-use super::artifacts::{alone, balancer, cache, kernel_package};
+use super::artifacts::{alone, balancer, cache, collectd_packages, kernel_package};
 
 /// How long something that should happen may take. A VM under software emulation boots in two
 /// seconds, and in many more on a busy machine.
@@ -93,6 +93,7 @@ impl World {
         let network = Network::open(NetworkConfig {
             prefix: "ek".to_owned(),
             front: "10.200.0.1/16".parse().unwrap(),
+            figures_port: Some(model::figures::COLLECTD_PORT),
         });
         Self {
             config,
@@ -139,6 +140,7 @@ impl World {
             shape: model::VmShape::default(),
             nics,
             heartbeat_ms: HEARTBEAT_MS,
+            monitor: None,
         }
     }
 
@@ -238,6 +240,11 @@ pub fn in_own_world<F: Future<Output = ()>>(
     choice: ComputeChoice,
     test: impl FnOnce(World) -> F + Send + 'static,
 ) {
+    // What has to be downloaded is not to be had from in there.
+    if choice != ComputeChoice::Process {
+        kernel_package();
+        collectd_packages();
+    }
     let thread = std::thread::spawn(move || {
         // SAFETY: this thread is new and shares no file system context that others rely on.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }.unwrap();
@@ -407,7 +414,7 @@ pub fn status(pid: u32, field: &str) -> String {
 /// The image for the balancer of [`balancer`], built when it is not up to date: with the program in
 /// it and with the code that makes it, which this test contains.
 fn image() -> PathBuf {
-    let (package, balancer) = (kernel_package(), balancer());
+    let (package, collectd, balancer) = (kernel_package(), collectd_packages(), balancer());
     let cache = cache();
     let _alone = alone(&cache);
     let output = cache.join("image");
@@ -431,6 +438,7 @@ fn image() -> PathBuf {
         let recipe = Recipe {
             kernel,
             balancer,
+            collectd: CollectdSource::Packages(collectd),
             output: output.clone(),
         };
         build(&recipe).unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use compute::image::{self, KernelSource, Recipe};
+use compute::image::{self, CollectdSource, KernelSource, Recipe};
 
 use super::answer::{Answer, Outcome};
 use super::arguments::{Document, Format, Global, ImageBuild, Question};
@@ -110,9 +110,15 @@ pub fn build_image(build: ImageBuild) -> anyhow::Result<()> {
         (None, Some(vmlinuz), Some(modules)) => KernelSource::Files { vmlinuz, modules },
         _ => KernelSource::Distribution,
     };
+    let collectd = match build.collectd_packages {
+        Some(packages) => CollectdSource::Packages(packages),
+        None if build.no_collectd => CollectdSource::Absent,
+        None => CollectdSource::Distribution,
+    };
     let image = image::build(&Recipe {
         kernel,
         balancer,
+        collectd,
         output: build.output,
     })?;
     let manifest = image.manifest();

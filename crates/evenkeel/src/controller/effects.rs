@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use compute::{Compute, VmSpec};
+use model::figures::{BootMonitor, collectd_host};
 use model::{Effect, Failure};
+use monitor::VmKeys;
 use network::{Network, VmNics};
 use tokio::task::{Id, JoinSet};
 use tracing::{debug, info, warn};
@@ -55,9 +58,12 @@ struct Hands {
     /// Whose front it is.
     installation: String,
     heartbeat_ms: u64,
+    monitor: SocketAddrV4,
+    keys: VmKeys,
 }
 
 impl Effects {
+    /// `shared` says how VMs are to speak: how often, and to which monitor.
     pub(super) fn new(network: Network, compute: Compute, shared: &Shared) -> Self {
         Self {
             hands: Hands {
@@ -65,6 +71,8 @@ impl Effects {
                 compute,
                 installation: shared.installation.0.clone(),
                 heartbeat_ms: shared.config.health.heartbeat_ms,
+                monitor: shared.config.monitor_listen(),
+                keys: shared.keys.clone(),
             },
             running: JoinSet::new(),
             keys: BTreeMap::new(),
@@ -224,6 +232,12 @@ impl Hands {
                         tenant: layout.tenant,
                     },
                     heartbeat_ms: self.heartbeat_ms,
+                    monitor: Some(BootMonitor {
+                        address: *self.monitor.ip(),
+                        port: self.monitor.port(),
+                        user: collectd_host(vm),
+                        key: self.keys.of(vm),
+                    }),
                 };
                 self.compute.ensure_vm(&spec).await?;
             }

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use ::dns::{HostFiles, HostResolver, NameWatch};
 use compute::{Compute, Readiness};
-use model::{NetworkSight, Observation, ProbeSight, VmId, VmSight};
+use model::{LoadSight, NetworkSight, Observation, ProbeSight, VmId, VmSight};
 use monitor::LagMeter;
 use network::Network;
-use store::Store;
-use store::Watch;
-use store::status::{DNS_SERIAL_KEY, SIGHT_PREFIX};
+use store::status::{DNS_SERIAL_KEY, LOAD_PREFIX, SIGHT_PREFIX};
+use store::{Revision, Store, Watch};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -46,6 +45,15 @@ pub(super) struct Observer {
 struct Told {
     probes: BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
     dns_serial: Option<u32>,
+    loads: BTreeMap<String, Loads>,
+}
+
+/// What one monitor told last, and when that was first seen here.
+#[derive(Clone)]
+struct Loads {
+    modified: Revision,
+    seen: Instant,
+    loads: BTreeMap<VmId, LoadSight>,
 }
 
 /// The kernel's mark of its last start; empty where it has none to read.
@@ -79,13 +87,18 @@ impl Observer {
     pub(super) async fn observe(&mut self) -> anyhow::Result<Observation> {
         let network = self.network_view().await?;
         self.listen();
-        let Told { probes, dns_serial } = self.told.clone();
+        let Told {
+            probes,
+            dns_serial,
+            loads,
+        } = self.told.clone();
         let vms = self.compute.observe().await;
         let host_lag_ms = u64::try_from(self.lag.longest().as_millis()).unwrap_or(u64::MAX);
         self.log_lateness(&vms, host_lag_ms);
         Ok(Observation {
             vms,
             probes,
+            load: newest_loads(&loads, Instant::now()),
             network,
             resolved: self.names.snapshot(),
             dns_serial,
@@ -154,13 +167,17 @@ impl Observer {
     fn listen(&mut self) {
         let heard = self.probes().and_then(|probes| {
             let serial = self.status.get_json(DNS_SERIAL_KEY)?;
-            let dns_serial = serial.map(|entry| entry.value);
-            Ok(Told { probes, dns_serial })
+            Ok(Told {
+                probes,
+                dns_serial: serial.map(|entry| entry.value),
+                loads: self.loads()?,
+            })
         });
         match heard {
             Ok(told) => (self.told, self.deaf) = (told, false),
             Err(error) => {
                 self.told.probes.clear();
+                self.told.loads.clear();
                 if !std::mem::replace(&mut self.deaf, true) {
                     let error = format!("{error:#}");
                     warn!(
@@ -182,5 +199,78 @@ impl Observer {
             .into_iter()
             .filter_map(|entry| Some((checker(&entry.key)?, entry.value)))
             .collect())
+    }
+
+    /// What the monitors that are alive told. Its age counts from when it was first seen here, so that no two
+    /// clocks have to agree.
+    fn loads(&self) -> anyhow::Result<BTreeMap<String, Loads>> {
+        let (_, told) = self
+            .status
+            .range_json::<BTreeMap<VmId, LoadSight>>(LOAD_PREFIX)?;
+        let fresh = |entry: store::Entry<BTreeMap<VmId, LoadSight>>| {
+            let known = self.told.loads.get(&entry.key);
+            let known = known.filter(|known| known.modified == entry.modified);
+            let seen = known.map_or_else(Instant::now, |known| known.seen);
+            let loads = Loads {
+                modified: entry.modified,
+                seen,
+                loads: entry.value,
+            };
+            (entry.key, loads)
+        };
+        Ok(told.into_iter().map(fresh).collect())
+    }
+}
+
+/// Each VM's load, by the monitor that heard of it last.
+fn newest_loads(told: &BTreeMap<String, Loads>, now: Instant) -> BTreeMap<VmId, LoadSight> {
+    let mut newest: BTreeMap<VmId, LoadSight> = BTreeMap::new();
+    for Loads { seen, loads, .. } in told.values() {
+        let since = now.saturating_duration_since(*seen).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        for (vm, load) in loads {
+            let load = LoadSight {
+                age_ms: load.age_ms.saturating_add(since),
+                ..*load
+            };
+            let known = newest.entry(*vm).or_insert(load);
+            if load.age_ms < known.age_ms {
+                *known = load;
+            }
+        }
+    }
+    newest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_monitors_the_one_that_heard_last_is_believed_and_what_it_told_grows_old() {
+        let now = Instant::now();
+        let told = |ago_ms: u64, loads: &[(u64, u64)]| Loads {
+            modified: Revision::ZERO,
+            seen: now - Duration::from_millis(ago_ms),
+            loads: loads
+                .iter()
+                .map(|(vm, age_ms)| {
+                    let load = LoadSight {
+                        age_ms: *age_ms,
+                        ..LoadSight::default()
+                    };
+                    (VmId(*vm), load)
+                })
+                .collect(),
+        };
+        let told = BTreeMap::from([
+            ("a".to_owned(), told(700, &[(1, 100), (2, 5_000)])),
+            ("b".to_owned(), told(10, &[(2, 200), (3, 0)])),
+        ]);
+        let ages: Vec<_> = newest_loads(&told, now)
+            .into_iter()
+            .map(|(vm, load)| (vm.0, load.age_ms))
+            .collect();
+        assert_eq!(ages, [(1, 800), (2, 210), (3, 10)]);
     }
 }

@@ -124,6 +124,7 @@ fn essence(report: &InstanceReport) -> InstanceReport {
     let mut essence = report.clone();
     for vm in &mut essence.vms {
         vm.requests = 0;
+        vm.load = None;
     }
     for backend in &mut essence.backends {
         backend.requests = 0;

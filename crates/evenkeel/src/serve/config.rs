@@ -1,6 +1,6 @@
 //! The configuration file, and what holds where it says nothing.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -44,6 +44,24 @@ pub struct Config {
     pub health: HealthSection,
     /// What is done about it.
     pub failover: FailoverSection,
+    /// Where VMs send their figures.
+    pub monitor: MonitorSection,
+}
+
+/// Where VMs send their figures.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorSection {
+    /// The UDP port, on the host's front address.
+    pub port: u16,
+}
+
+impl Default for MonitorSection {
+    fn default() -> Self {
+        Self {
+            port: model::figures::COLLECTD_PORT,
+        }
+    }
 }
 
 /// The JSON door.
@@ -142,6 +160,7 @@ impl Default for Config {
             vm: VmShape::default(),
             health: HealthSection::default(),
             failover: FailoverSection::default(),
+            monitor: MonitorSection::default(),
         }
     }
 }
@@ -244,6 +263,7 @@ impl Config {
             self.zone
         );
         let positive = [
+            ("monitor.port", u64::from(self.monitor.port)),
             ("vm.vcpu", u64::from(self.vm.vcpu)),
             ("vm.memory_mib", u64::from(self.vm.memory_mib)),
             ("health.heartbeat_ms", self.health.heartbeat_ms),
@@ -336,6 +356,12 @@ impl Config {
         }
     }
 
+    /// Where VMs send their figures.
+    #[must_use]
+    pub fn monitor_listen(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.front.cidr.addr(), self.monitor.port)
+    }
+
     /// Where DNS is answered.
     #[must_use]
     pub fn dns_listen(&self) -> Vec<SocketAddr> {
@@ -384,6 +410,7 @@ mod tests {
             ("prefix = \"toolong\"\n", "prefix"),
             ("zone = \"lb.example.net.\"\n", "zone"),
             ("zone = \"LB\"\n", "zone"),
+            ("[monitor]\nport = 0\n", "monitor.port"),
         ] {
             let error = toml::from_str::<Config>(text)
                 .map_err(anyhow::Error::from)

@@ -7,6 +7,8 @@ mod checker;
 mod cleanup;
 mod config;
 mod dns;
+mod identity;
+mod monitor;
 mod place;
 mod role;
 mod supervisor;
@@ -18,11 +20,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::monitor::VmKeys;
 use anyhow::Context;
 use compute::{Compute, ComputeConfig};
 use model::InstallationId;
 use network::{Network, NetworkConfig};
-use store::{Durability, Outcome, Store, Transaction};
+use store::{Durability, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -35,8 +38,6 @@ pub use config::Config;
 pub use role::Role;
 pub(crate) use watchdog::Watchdog;
 
-/// Where the installation's identity is kept.
-const INSTALLATION_KEY: &str = "installation";
 /// How often a role that only answers shows that it is run.
 const FEEDING: Duration = Duration::from_secs(1);
 /// How long a role may take to end once the process is asked to: longer than the effects of a controller.
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     /// What is seen and reported.
     pub(crate) status: Store,
     pub(crate) installation: InstallationId,
+    /// By which VMs show who they are when they send figures.
+    pub(crate) keys: VmKeys,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -179,6 +182,7 @@ async fn play(
             (Role::Checker, _) => checker::run(shared, watchdog).await,
             (Role::Dns, _) => dns::run(shared, watchdog).await,
             (Role::Api, _) => run_api(shared, watchdog).await,
+            (Role::Monitor, _) => monitor::run(shared, watchdog).await,
         }
     };
     tokio::select! {
@@ -218,12 +222,14 @@ fn open(config: Config, shutdown: watch::Receiver<bool>) -> anyhow::Result<Share
     make_directory(&config.run_directory, 0o755)?;
     let store = Store::open(&config.store_path(), Durability::Full)?;
     let status = Store::open(&config.status_path(), Durability::Volatile)?;
-    let installation = installation(&store)?;
+    let installation = identity::installation(&store)?;
+    let keys = identity::vm_keys(&store)?;
     Ok(Shared {
         config,
         store,
         status,
         installation,
+        keys,
         shutdown,
     })
 }
@@ -236,37 +242,13 @@ fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     make().with_context(|| format!("cannot make the directory {}", path.display()))
 }
 
-/// The installation's identity, drawn when the store is new.
-fn installation(store: &Store) -> anyhow::Result<InstallationId> {
-    let drawn = random_hex()?;
-    let draw = Transaction::new()
-        .when_absent(INSTALLATION_KEY)
-        .put(INSTALLATION_KEY, drawn.as_str());
-    if let Outcome::Applied(_) = store.commit(draw)? {
-        return Ok(InstallationId(drawn));
-    }
-    let entry = store
-        .get(INSTALLATION_KEY)?
-        .context("the store lost the installation's identity")?;
-    let text = String::from_utf8(entry.value).context("the installation's identity is not text")?;
-    Ok(InstallationId(text))
-}
-
-fn random_hex() -> anyhow::Result<String> {
-    use std::io::Read;
-    let mut bytes = [0; 4];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// The installation's network and VMs, as the controller and `cleanup` see them.
 pub(crate) async fn open_world(shared: &Shared) -> anyhow::Result<(Network, Compute)> {
     let config = &shared.config;
     let network = Network::open(NetworkConfig {
         prefix: config.prefix.clone(),
         front: config.front.cidr,
+        figures_port: Some(config.monitor.port),
     })
     .await?;
     let mut compute_config = ComputeConfig::new(

@@ -30,10 +30,18 @@ pub enum Role {
     Dns,
     /// Takes requests.
     Api,
+    /// Takes the figures that VMs send.
+    Monitor,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Controller, Self::Checker, Self::Dns, Self::Api];
+    const ALL: [Self; 5] = [
+        Self::Controller,
+        Self::Checker,
+        Self::Dns,
+        Self::Api,
+        Self::Monitor,
+    ];
 
     /// The roles to play: those that were named, each once, or all.
     pub(super) fn chosen(named: &[Self]) -> Vec<Self> {
@@ -49,6 +57,7 @@ impl fmt::Display for Role {
             Self::Checker => "checker",
             Self::Dns => "dns",
             Self::Api => "api",
+            Self::Monitor => "monitor",
         })
     }
 }

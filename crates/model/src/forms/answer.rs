@@ -10,7 +10,7 @@ use super::request::{Action, Kind};
 use super::time::rfc3339;
 use crate::{
     BackendHealth, BackendReport, Condition, Driver, Event, EventKind, Generation, Instance,
-    InstanceId, InstanceReport, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
+    InstanceId, InstanceReport, LoadSight, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
 };
 
 /// An answer in the mission's form.
@@ -261,6 +261,8 @@ pub struct VmDocument {
     tenant_address: Ipv4Addr,
     configuration: Option<Generation>,
     requests: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<LoadSight>,
 }
 
 impl From<&VmReport> for VmDocument {
@@ -279,6 +281,7 @@ impl From<&VmReport> for VmDocument {
             tenant_address: vm.tenant_address,
             configuration: vm.configuration,
             requests: vm.requests,
+            load: vm.load,
         }
     }
 }

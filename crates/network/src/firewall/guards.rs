@@ -36,7 +36,8 @@ impl Firewall {
     }
 
     /// What comes from the front bridge, and therefore from a VM, may answer and may not ask: neither the
-    /// host nor, through it, anyone else. Nothing goes back to the bridge, so not to another VM.
+    /// host nor, through it, anyone else. Nothing goes back to the bridge, so not to another VM. One thing it may
+    /// say unasked: its figures, to the monitor's port alone.
     ///
     /// A fenced VM's packets reach no socket of the host but the checker's, which the kernel finds as it will
     /// when it delivers them: that is exact, and takes no connection tracking and no reserved ports. Whoever
@@ -45,6 +46,15 @@ impl Firewall {
         let answer = "tcp flags & (syn | ack) != syn";
         let from = format!("iifname \"{front_bridge}\"");
         let to = format!("oifname \"{front_bridge}\"");
+        let figures = self.figures.map(|monitor| {
+            let (address, port) = (monitor.ip(), monitor.port());
+            format!("{from} ip daddr {address} udp dport {port} accept")
+        });
+        let fenced = format!("{from} ip saddr @fenced goto from_fenced");
+        let input: Vec<String> = std::iter::once(fenced)
+            .chain(figures)
+            .chain(std::iter::once(format!("{from} goto replies")))
+            .collect();
         let rules = |rules: &[&str]| {
             rules
                 .iter()
@@ -75,14 +85,7 @@ impl Firewall {
                 None,
                 &rules(&["meta l4proto tcp reject with tcp reset", "drop"]),
             )
-            .chain(
-                "input",
-                Some("input priority filter"),
-                &rules(&[
-                    &format!("{from} ip saddr @fenced goto from_fenced"),
-                    &format!("{from} goto replies"),
-                ]),
-            )
+            .chain("input", Some("input priority filter"), &input)
             .chain(
                 "forward",
                 Some("forward priority filter"),

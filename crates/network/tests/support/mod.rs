@@ -57,6 +57,7 @@ pub async fn open_network() -> Network {
     let config = NetworkConfig {
         prefix: "ek".into(),
         front: "10.200.0.1/16".parse().unwrap(),
+        figures_port: Some(model::figures::COLLECTD_PORT),
     };
     Network::open(config).await.unwrap()
 }

@@ -1,7 +1,8 @@
 //! How each VM stands, and what keeps the wanted number of them from serving the newest configuration.
 
 use model::{
-    Instance, InstanceLayout, Timestamp, Verdict, VmId, VmLayout, VmReport, Waiting, vm_key,
+    Instance, InstanceLayout, LoadSight, Timestamp, Verdict, VmId, VmLayout, VmReport, Waiting,
+    vm_key,
 };
 
 use super::waiting;
@@ -31,9 +32,21 @@ pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<V
             tenant_address: vm.tenant.address,
             configuration: heard.and_then(|heard| heard.generation()),
             requests: heard.map_or(0, |heard| heard.heartbeat.counters.requests),
+            load: inputs.observed.load.get(id).map(in_whole_numbers),
         }
     };
     standing.vms.iter().map(report).collect()
+}
+
+/// A load as it is told: in whole percents, connections, requests and seconds, so that the report of a VM that has
+/// little to do does not change with each look.
+fn in_whole_numbers(load: &LoadSight) -> LoadSight {
+    LoadSight {
+        cpu_percent: load.cpu_percent.map(f64::round),
+        connections: load.connections.map(f64::round),
+        requests_per_second: load.requests_per_second.map(f64::round),
+        age_ms: load.age_ms / 1_000 * 1_000,
+    }
 }
 
 /// What keeps the wanted number of VMs from serving the newest configuration.

@@ -99,6 +99,7 @@ impl Host {
             seed: "00".repeat(32),
             unix_time_ms: 0,
             heartbeat_ms: 50,
+            monitor: None,
         }
     }
 

@@ -108,7 +108,7 @@ fn what_makes_no_sense_is_refused() {
         "evenkeel image build --kernel vmlinuz",
         "evenkeel image build --modules dir",
         "evenkeel image build --kernel-package a.deb --kernel vmlinuz --modules dir",
-        "evenkeel serve --role monitor",
+        "evenkeel serve --role log",
         "evenkeel serve --socket /tmp/a.sock",
         "evenkeel -o json serve",
         "evenkeel status -o yaml",

@@ -83,6 +83,15 @@ struct Vm {
     address: String,
     configuration: Option<u64>,
     requests: u64,
+    load: Option<Load>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Load {
+    cpu_percent: Option<f64>,
+    connections: Option<f64>,
+    requests_per_second: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -212,7 +221,7 @@ impl Instance {
             return "  none yet\n".into();
         }
         let columns = [
-            "ID", "STATE", "SINCE", "ADDRESS", "DRIVER", "PID", "REQUESTS", "EVIDENCE",
+            "ID", "STATE", "SINCE", "ADDRESS", "DRIVER", "PID", "LOAD", "REQUESTS", "EVIDENCE",
         ];
         let mut table = Table::new(&columns);
         for vm in &self.vms {
@@ -242,6 +251,20 @@ impl Instance {
     }
 }
 
+impl Load {
+    /// `42 % cpu, 12 open, 99/s`: processors, client connections, requests or sessions; without what is not
+    /// known.
+    fn words(&self) -> String {
+        let parts = [
+            self.cpu_percent.map(|share| format!("{share:.0} % cpu")),
+            self.connections.map(|count| format!("{count:.0} open")),
+            self.requests_per_second.map(|rate| format!("{rate:.0}/s")),
+        ];
+        let known: Vec<String> = parts.into_iter().flatten().collect();
+        known.join(", ")
+    }
+}
+
 impl Vm {
     fn cells(&self, style: Style) -> Vec<Cell> {
         let (state, evidence) = match (&self.leaving, &self.aside) {
@@ -256,6 +279,7 @@ impl Vm {
             Cell::text(&self.address),
             Cell::text(self.driver_words()),
             Cell::number(self.pid),
+            Cell::text(self.load.as_ref().map_or("-".into(), Load::words)),
             Cell::number(Some(self.requests)),
             Cell::text(evidence),
         ]

@@ -4,8 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use model::forms::{InstanceBrief, InstanceDocument, ProjectDocument, default_health_check};
 use model::{
     Algorithm, AutoScaling, Backend, BackendHealth, BackendHost, BackendReport, Condition, Driver,
-    Generation, HashKey, Instance, InstanceId, InstanceReport, OutlierEjection, Policy, Project,
-    ProjectId, StatusRange, Timeouts, Timestamp, TrafficType, Verdict, VmId, VmReport, Waiting,
+    Generation, HashKey, Instance, InstanceId, InstanceReport, LoadSight, OutlierEjection, Policy,
+    Project, ProjectId, StatusRange, Timeouts, Timestamp, TrafficType, Verdict, VmId, VmReport,
+    Waiting,
 };
 use serde_json::json;
 
@@ -91,6 +92,12 @@ fn vm(id: u64, state: Verdict, seconds_ago: u64) -> VmReport {
         tenant_address: Ipv4Addr::new(1, 1, 1, 2),
         configuration: Some(Generation(2)),
         requests: 123_456,
+        load: Some(LoadSight {
+            cpu_percent: Some(42.4),
+            connections: Some(12.0),
+            requests_per_second: Some(98.7),
+            age_ms: 300,
+        }),
     }
 }
 
@@ -119,6 +126,7 @@ fn report() -> InstanceReport {
         pid: None,
         configuration: None,
         requests: 0,
+        load: None,
         ..vm(12, Verdict::Starting, 1)
     };
     let leaving = VmReport {
@@ -303,7 +311,7 @@ fn the_system_shows_roles_troubles_and_all_instances() {
         ],
         "vms": {"starting": 1, "serving": 1, "suspect": 0, "down": 1},
         "troubles": ["DNS does not answer: 10.200.0.1:53 is taken"],
-        "roles": {"api": {"pid": 1}, "controller": {"pid": 1}, "checker": {"pid": 2}},
+        "roles": {"api": {"pid": 1}, "controller": {"pid": 1}, "checker": {"pid": 2}, "monitor": {"pid": 1}},
     });
     insta::assert_snapshot!("system", show(View::System, "info", "system", info));
     insta::assert_snapshot!(

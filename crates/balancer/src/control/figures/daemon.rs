@@ -1,0 +1,145 @@
+//! Handing figures to the collectd beside the balancer, by its plugin `unixsock`.
+
+use std::fmt::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use collectd::Value;
+use model::figures::{BALANCER_PLUGIN, FIGURES_INTERVAL_S};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use super::Figure;
+
+/// Bytes of collectd's answers that are read, and thrown away, before the next second.
+const MOST_ANSWER_BYTES: usize = 64 << 10;
+
+/// The way to collectd. It may come and go at any time.
+pub(super) struct Daemon {
+    path: PathBuf,
+    host: String,
+    stream: Option<OwnedFd>,
+}
+
+impl Daemon {
+    /// Nothing is connected yet. `host` is under which name the figures stand.
+    pub(super) fn new(path: &Path, host: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            host: host.to_owned(),
+            stream: None,
+        }
+    }
+
+    /// Hands figures over, all or, where there is no room or nobody to take them, none.
+    pub(super) fn put(&mut self, figures: &[Figure]) {
+        let text = commands(&self.host, figures);
+        let stream = match self.stream.take() {
+            Some(stream) if is_there(&stream) => stream,
+            _ => match self.connect() {
+                Ok(stream) => stream,
+                Err(_not_there) => return,
+            },
+        };
+        // What was begun and cannot be ended would garble the next one: then the connection is given up.
+        if write(&stream, text.as_bytes()).is_ok_and(|written| written == text.len()) {
+            self.stream = Some(stream);
+        }
+    }
+
+    /// A connection that never blocks, not even in being made.
+    fn connect(&self) -> Result<OwnedFd, Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&stream, &SocketAddrUnix::new(&self.path)?)?;
+        Ok(stream)
+    }
+}
+
+/// The commands of one second. The last has collectd send what it has rather than wait until a packet is full.
+fn commands(host: &str, figures: &[Figure]) -> String {
+    let mut text = String::new();
+    for figure in figures {
+        let (kind, instance) = (figure.kind, figure.instance);
+        let value = match figure.value {
+            Value::Gauge(figure) => figure.to_string(),
+            Value::Derive(count) => count.to_string(),
+            Value::Counter(count) | Value::Absolute(count) => count.to_string(),
+        };
+        let _never_fails = writeln!(
+            text,
+            "PUTVAL \"{host}/{BALANCER_PLUGIN}/{kind}-{instance}\" interval={FIGURES_INTERVAL_S} N:{value}"
+        );
+    }
+    text.push_str("FLUSH timeout=-1 plugin=\"network\"\n");
+    text
+}
+
+/// Throws collectd's answers away, and says whether it is still there.
+fn is_there(stream: &OwnedFd) -> bool {
+    let (mut buffer, mut taken) = ([0; 4096], 0);
+    while taken < MOST_ANSWER_BYTES {
+        match read(stream, &mut buffer) {
+            Ok(count @ 1..) => taken += count,
+            Err(Errno::AGAIN) => return true,
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures;
+    use super::*;
+    use model::Counters;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    fn sample(requests: u64) -> [Figure; 7] {
+        figures(&Counters {
+            requests,
+            open_connections: 3,
+            ..Counters::default()
+        })
+    }
+
+    #[test]
+    fn figures_are_put_in_collectds_words() {
+        let text = commands("vm-7", &sample(42));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 8);
+        assert_eq!(
+            lines[0],
+            "PUTVAL \"vm-7/evenkeel/gauge-connections\" interval=1 N:3"
+        );
+        assert_eq!(
+            lines[2],
+            "PUTVAL \"vm-7/evenkeel/derive-requests\" interval=1 N:42"
+        );
+        assert_eq!(lines[7], "FLUSH timeout=-1 plugin=\"network\"");
+    }
+
+    #[test]
+    fn a_collectd_that_comes_late_stands_still_or_comes_again_is_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let mut daemon = Daemon::new(&path, "vm-7");
+        daemon.put(&sample(1));
+        for life in 0..2u64 {
+            let listener = UnixListener::bind(&path).unwrap();
+            daemon.put(&sample(1_000 + life));
+            let (taken, _) = listener.accept().unwrap();
+            let first = BufReader::new(&taken).lines().nth(2).unwrap().unwrap();
+            assert!(first.ends_with(&format!("N:{}", 1_000 + life)), "{first}");
+            // It reads no more: the balancer goes on, far beyond what the socket holds.
+            for requests in 0..10_000 {
+                daemon.put(&sample(requests));
+            }
+            drop((listener, taken));
+            std::fs::remove_file(&path).unwrap();
+        }
+        daemon.put(&sample(2));
+    }
+}
