@@ -64,7 +64,7 @@ impl<'h> Evenkeel<'h> {
         };
         let text = format!(
             "state_directory = '{directory}/state'\nrun_directory = '{directory}/run'\n{more}\n\
-             [compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n{grace}"
+             {grace}[compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n"
         );
         let path = host.path("evenkeel.toml");
         std::fs::write(&path, text).expect("the host's directory can be written");

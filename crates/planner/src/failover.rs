@@ -87,15 +87,12 @@ fn take_back(inputs: Inputs<'_>, asked: &Instance, standing: &mut InstanceLayout
         let Some(aside) = &mut vm.aside else {
             continue;
         };
-        if vm.verdict == Verdict::Down {
+        // One that is suspect has yet to be believed again.
+        if vm.verdict != Verdict::Serving {
             aside.open_since = None;
             continue;
         }
         let is_steady = inputs.now.since_ms(vm.since) >= inputs.settings.windows.steady_ms;
-        // One that is suspect has yet to be believed.
-        if vm.verdict != Verdict::Serving {
-            continue;
-        }
         if aside.open_since.is_none() && is_steady {
             aside.open_since = Some(inputs.now);
         }

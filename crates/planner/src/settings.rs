@@ -56,7 +56,8 @@ pub struct Windows {
     pub unprobed_ms: u64,
     /// A VM that was found down has this long to come back.
     pub grace_ms: u64,
-    /// A VM that came back must be well for this long before its fence is lifted.
+    /// A VM that came back must be well for this long before its fence is lifted: longer than a question to it
+    /// may have been under way, whose answer tells of what was before.
     pub steady_ms: u64,
     /// A VM that leaves while it serves is kept this long after DNS has dropped it.
     pub drain_ms: u64,
@@ -74,7 +75,7 @@ impl Default for Windows {
             boot_ms: 60_000,
             unprobed_ms: 5_000,
             grace_ms: 300_000,
-            steady_ms: 1_000,
+            steady_ms: 3_000,
             drain_ms: 5_000,
             downs_ms: 300_000,
             rest_ms: 600_000,
