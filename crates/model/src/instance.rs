@@ -49,21 +49,77 @@ pub enum AutoScaling {
     /// One.
     Off,
     /// As many as the load asks for, within bounds.
-    Between {
-        /// At the least: 1 or more.
-        min: u32,
-        /// At the most: `min` or more, at most [`MAX_VMS`].
-        max: u32,
-    },
+    Between(Scaling),
+}
+
+/// Bounds on the number of VMs, and how much each is to carry. Of the targets, the one that asks for most
+/// VMs counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scaling {
+    /// VMs at the least: 1 or more.
+    pub min: u32,
+    /// VMs at the most: `min` or more, at most [`MAX_VMS`].
+    pub max: u32,
+    /// The share of its processors that a VM is to use, in percent. VMs at 100 do not ask for more.
+    pub target_cpu: u8,
+    /// Client connections that a VM is to have open.
+    pub target_connections: Option<u32>,
+    /// HTTP requests, or TCP sessions, that a VM is to take in a second.
+    pub target_requests: Option<u32>,
+    /// Fewer VMs run only when fewer would have done for this long.
+    pub scale_in_window_ms: u64,
+}
+
+impl Default for Scaling {
+    /// What `"auto-scaling": true` means.
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: DEFAULT_MAX_VMS,
+            target_cpu: 60,
+            target_connections: None,
+            target_requests: None,
+            scale_in_window_ms: 300_000,
+        }
+    }
 }
 
 impl AutoScaling {
-    /// The number of VMs to begin with.
+    /// From `min` to `max` VMs, with the default targets.
+    #[must_use]
+    pub fn between(min: u32, max: u32) -> Self {
+        Self::Between(Scaling {
+            min,
+            max,
+            ..Scaling::default()
+        })
+    }
+
+    /// VMs at the least.
     #[must_use]
     pub fn min(self) -> u32 {
         match self {
             Self::Off => 1,
-            Self::Between { min, .. } => min,
+            Self::Between(scaling) => scaling.min,
+        }
+    }
+
+    /// VMs at the most.
+    #[must_use]
+    pub fn max(self) -> u32 {
+        match self {
+            Self::Off => 1,
+            Self::Between(scaling) => scaling.max,
+        }
+    }
+
+    /// What the load decides by, where it has anything to decide.
+    #[must_use]
+    pub fn by_load(&self) -> Option<&Scaling> {
+        match self {
+            Self::Between(scaling) if scaling.min < scaling.max => Some(scaling),
+            Self::Off | Self::Between(_) => None,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{BalancerConfig, BootNic, Driver, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
+use crate::{
+    BalancerConfig, BootNic, Driver, InstanceId, ProjectId, ScaleLayout, SubnetId, Timestamp, VmId,
+};
 
 /// Every decision that stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +50,9 @@ pub struct InstanceLayout {
     /// When VMs of the instance were last found down, oldest first; a bounded memory, so that an
     /// instance whose VMs die one after the other is given new ones ever more slowly.
     pub downs: Vec<Timestamp>,
+    /// What the load asks for.
+    #[serde(default)]
+    pub scale: ScaleLayout,
 }
 
 /// One VM.

@@ -22,6 +22,7 @@ mod policy;
 mod project;
 mod recent;
 mod report;
+mod scaling;
 
 pub use addresses::{Mac, MacError};
 pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
@@ -38,7 +39,7 @@ pub use health_check::{
     MIN_STATUS, StatusRange,
 };
 pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Timestamp, VmId};
-pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, TrafficType};
+pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, Scaling, TrafficType};
 pub use intent::Intent;
 pub use layout::{
     Aside, DnsLayout, HostLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout,
@@ -55,3 +56,4 @@ pub use policy::{
 pub use project::{Attachment, Project};
 pub use recent::RecentMaximum;
 pub use report::{BackendReport, Condition, InstanceReport, Report, VmReport, Waiting};
+pub use scaling::{Metric, MetricReport, ScaleDecision, ScaleLayout, ScalePeak, ScalingReport};

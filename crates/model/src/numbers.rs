@@ -4,7 +4,7 @@
 //! validates by it, and a test holds the documentation to it. A default is no part of the table: it is
 //! the `Default` of the type that the numbers stand in.
 
-use crate::{CircuitBreaker, Limits, OutlierEjection, Policy, Queue, Retry, Timeouts};
+use crate::{CircuitBreaker, Limits, OutlierEjection, Policy, Queue, Retry, Scaling, Timeouts};
 
 /// The largest number of connections that can be asked for.
 pub const MAX_CONNECTIONS: u64 = 1_000_000;
@@ -211,6 +211,20 @@ pub const RETRY: [Number<Retry>; 2] = [
     Number::plain("budget-percent", Any, (0, 1_000), |r| &mut r.budget_percent),
 ];
 
+/// `auto-scaling`, in `backend`, beside `min` and `max`, which bound each other.
+pub const AUTO_SCALING: [Number<Scaling>; 4] = [
+    Number::plain("target-cpu", Any, (1, 100), |s| &mut s.target_cpu),
+    Number::plain("target-connections", Any, (1, MAX_CONNECTIONS), |s| {
+        &mut s.target_connections
+    }),
+    Number::plain("target-requests", Any, (1, 1_000_000), |s| {
+        &mut s.target_requests
+    }),
+    Number::seconds("scale-in-window", Any, (1_000, DAY_MS), |s| {
+        &mut s.scale_in_window_ms
+    }),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +259,6 @@ mod tests {
         kept_alike(&OUTLIER_EJECTION);
         kept_alike(&CIRCUIT_BREAKER);
         kept_alike(&RETRY);
+        kept_alike(&AUTO_SCALING);
     }
 }

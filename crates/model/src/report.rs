@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackendHealth, Driver, Generation, InstanceId, LoadSight, Timestamp, Verdict, VmId};
+use crate::{
+    BackendHealth, Driver, Generation, InstanceId, LoadSight, ScalingReport, Timestamp, Verdict,
+    VmId,
+};
 
 /// One account of everything.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +56,9 @@ pub struct InstanceReport {
     pub vms: Vec<VmReport>,
     /// Its backends, in the user's order; a host name stands there once for each address.
     pub backends: Vec<BackendReport>,
+    /// How its number of VMs follows from the load; absent where that decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingReport>,
     /// What is not as asked for, and why. Empty when the condition is `serving`.
     pub waiting_for: Vec<Waiting>,
 }

@@ -3,7 +3,8 @@
 
 use model::forms::{read_request, refusal};
 use model::numbers::{
-    BACKEND, CIRCUIT_BREAKER, LIMITS, Number, OUTLIER_EJECTION, QUEUE, RETRY, TIMEOUTS, Unit,
+    AUTO_SCALING, BACKEND, CIRCUIT_BREAKER, LIMITS, Number, OUTLIER_EJECTION, QUEUE, RETRY,
+    TIMEOUTS, Unit,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +61,7 @@ fn what_info_shows_is_an_update_that_is_read() {
             "addresses",
             "vms",
             "backends",
+            "scaling",
             "waiting_for",
             "events",
         ];
@@ -111,4 +113,5 @@ fn every_number_is_documented_with_its_default_and_range() {
     assert_documented(&OUTLIER_EJECTION);
     assert_documented(&CIRCUIT_BREAKER);
     assert_documented(&RETRY);
+    assert_documented(&AUTO_SCALING);
 }

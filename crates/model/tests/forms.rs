@@ -7,12 +7,13 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use model::forms::{InstanceDocument, Order, Surroundings, read_request};
 use model::numbers::{
-    BACKEND, CIRCUIT_BREAKER, LIMITS, Number, OUTLIER_EJECTION, QUEUE, RETRY, Scope, TIMEOUTS,
+    AUTO_SCALING, BACKEND, CIRCUIT_BREAKER, LIMITS, Number, OUTLIER_EJECTION, QUEUE, RETRY, Scope,
+    TIMEOUTS,
 };
 use model::{
     Algorithm, AutoScaling, Backend, BackendHost, Criteria, Forwarding, Generation, HashKey,
     HealthCheck, HealthProtocol, Instance, InstanceId, Policy, Project, ProjectId, ProxyProtocol,
-    ProxyVersion, StatusRange, Timeouts, Timestamp, TrafficType,
+    ProxyVersion, Scaling, StatusRange, Timeouts, Timestamp, TrafficType,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -203,8 +204,12 @@ fn instance_of(traffic: TrafficType) -> impl Strategy<Value = Instance> {
     let scaling = prop_oneof![
         Just(AutoScaling::Off),
         (1u32..=32)
-            .prop_flat_map(|min| (Just(min), min..=32))
-            .prop_map(|(min, max)| AutoScaling::Between { min, max }),
+            .prop_flat_map(move |min| (Just(min), min..=32, numbers(&AUTO_SCALING, traffic)))
+            .prop_map(|(min, max, targets)| AutoScaling::Between(Scaling {
+                min,
+                max,
+                ..targets
+            })),
     ];
     let backends = prop::collection::vec(backend(), 0..6);
     let settings = (numbers(&TIMEOUTS, traffic), policy(traffic));

@@ -1,6 +1,6 @@
 //! What an older version stored is read as what it meant.
 
-use model::{Instance, Policy, Timeouts};
+use model::{AutoScaling, Instance, Policy, Timeouts};
 
 /// An instance as it was stored before it had settings of its own.
 const BEFORE_SETTINGS: &str = r#"{"id":3,"project":1,"name":"web","label":"web","former_labels":[],
@@ -15,6 +15,7 @@ fn an_instance_from_before_there_were_settings_has_the_defaults() {
     let instance: Instance = serde_json::from_str(BEFORE_SETTINGS).expect("it is read");
     assert_eq!(instance.policy, Policy::default());
     assert_eq!(instance.timeouts, Timeouts::default());
+    assert_eq!(instance.auto_scaling, AutoScaling::between(1, 4));
     let check = &instance.health_check;
     assert_eq!((&check.host, &check.expected_body), (&None, &None));
     assert!(check.expected_status.is_empty());

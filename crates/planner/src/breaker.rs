@@ -15,11 +15,11 @@
 use model::{Layout, Verdict, VmLayout};
 
 use crate::Inputs;
-use crate::placement::wanted_vms;
+use crate::scaling::wanted_vms;
 
 /// Opens or closes the breaker by what stands in the layout.
 pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
-    let open = found_down(inputs, layout) > most(inputs);
+    let open = found_down(inputs, layout) > most(inputs, layout);
     let since = &mut layout.host.breaker_open_since;
     *since = open.then(|| since.unwrap_or(inputs.now));
 }
@@ -28,14 +28,18 @@ pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
 pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Layout) -> usize {
     match layout.host.breaker_open_since {
         Some(_) => 0,
-        None => most(inputs).saturating_sub(found_down(inputs, layout) - waiting(inputs, layout)),
+        None => most(inputs, layout)
+            .saturating_sub(found_down(inputs, layout) - waiting(inputs, layout)),
     }
 }
 
 /// How many VMs may be set aside within one window.
-pub(crate) fn most(inputs: Inputs<'_>) -> usize {
+pub(crate) fn most(inputs: Inputs<'_>, layout: &Layout) -> usize {
     let breaker = &inputs.settings.breaker;
-    let all: usize = inputs.intent.instances.values().map(wanted_vms).sum();
+    let instances = inputs.intent.instances.iter();
+    let wanted =
+        instances.filter_map(|(id, asked)| Some(wanted_vms(asked, layout.instances.get(id)?)));
+    let all: usize = wanted.sum();
     breaker
         .at_least
         .max(all.saturating_mul(breaker.percent) / 100)

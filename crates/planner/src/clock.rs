@@ -6,13 +6,17 @@
 
 use model::{Layout, Timestamp};
 
-use crate::Inputs;
+use crate::{Inputs, scaling};
 
 /// Counts every wait that was begun in what is the future by now from now on.
 pub(crate) fn bear_a_clock_set_back(inputs: Inputs<'_>, layout: &mut Layout) {
     let now = inputs.now;
-    for instance in layout.instances.values_mut() {
+    for (id, instance) in &mut layout.instances {
         instance.downs.iter_mut().for_each(|at| *at = now.min(*at));
+        let asked = inputs.intent.instances.get(id);
+        if let Some(scaling) = asked.and_then(|asked| asked.auto_scaling.by_load()) {
+            scaling::bear_a_clock_set_back(scaling, &mut instance.scale, now);
+        }
         for vm in instance.vms.values_mut() {
             let leaving = vm.leaving.iter_mut().map(|leaving| &mut leaving.since);
             let aside = vm.aside.iter_mut();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{Event, EventKind, InstanceId, InstanceLayout, Layout, Verdict, VmId, VmLayout};
 
-use crate::{Inputs, breaker, zone};
+use crate::{Inputs, breaker, scaling, zone};
 
 /// An event, and the instance that it is about; none when it is about the whole installation.
 pub type Told = (Option<InstanceId>, Event);
@@ -22,6 +22,7 @@ pub fn events(inputs: Inputs<'_>, before: &Layout, after: &Layout) -> Vec<Told> 
         teller.instance = Some(*id);
         let known = before.instances.get(id);
         teller.tell_configuration(known, standing);
+        teller.tell_scaling(*id, known, standing);
         teller.tell_vms(known, standing);
         teller.tell_dns(*id, before, after);
     }
@@ -48,7 +49,7 @@ impl Teller<'_> {
         );
         let (found, most) = (
             breaker::found_down(self.inputs, after),
-            breaker::most(self.inputs),
+            breaker::most(self.inputs, after),
         );
         match (was, is) {
             (None, Some(_)) => {
@@ -74,6 +75,24 @@ impl Teller<'_> {
             let backends = after.config.backends.len();
             let text = format!("configuration {generation}: {backends} backends");
             self.say(EventKind::Configuration, None, text);
+        }
+    }
+
+    fn tell_scaling(
+        &mut self,
+        id: InstanceId,
+        before: Option<&InstanceLayout>,
+        after: &InstanceLayout,
+    ) {
+        let asked = self.inputs.intent.instances.get(&id);
+        let Some(scaling) = asked.and_then(|asked| asked.auto_scaling.by_load()) else {
+            return;
+        };
+        let known = before.and_then(|before| before.scale.decision.as_ref());
+        let decided = after.scale.decision.as_ref();
+        if decided.is_some_and(|decided| scaling::is_another(known, decided)) {
+            let text = scaling::decision_in_words(scaling, &after.scale);
+            self.say(EventKind::Scaling, None, text);
         }
     }
 
@@ -192,6 +211,34 @@ mod tests {
         assert_eq!(plan(&mut bench), [(EventKind::Leaving, Some(1))]);
         bench.pass(1);
         assert_eq!(plan(&mut bench), [(EventKind::Gone, Some(1))]);
+    }
+
+    #[test]
+    fn what_the_load_decides_is_told_once_with_its_cause() {
+        let mut asked = instance(1);
+        asked.auto_scaling = model::AutoScaling::between(1, 4);
+        let mut bench = Bench::serving([asked]);
+        let load = model::LoadSight {
+            cpu_percent: Some(100.0),
+            ..model::LoadSight::default()
+        };
+        bench.observed.load.insert(VmId(1), load);
+        bench.pass(60_000);
+        assert_eq!(plan(&mut bench), [], "one sample does not decide");
+        bench.pass(1_000);
+        let before = bench.layout.clone();
+        bench.plan();
+        let told = events(bench.inputs(), &before, &bench.layout);
+        let kinds: Vec<_> = told.iter().map(|(_, event)| event.kind).collect();
+        assert_eq!(kinds, [EventKind::Scaling, EventKind::Added]);
+        let texts = told.first().map(|(_, event)| event.text.as_str());
+        assert_eq!(texts, Some("cpu 100 % over 1 VM, target 60 %: 1 → 2"));
+        bench.now.0 -= 30_000;
+        assert_eq!(
+            plan(&mut bench),
+            [],
+            "a clock that is set back decides nothing"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod placement;
 mod quorum;
 mod removal;
 mod report;
+mod scaling;
 mod settings;
 mod traffic;
 mod verdict;
@@ -64,6 +65,7 @@ pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     failover::send_away_the_unborn(inputs, layout, &mut next);
     removal::forget_what_is_gone(inputs, &mut next);
     failover::take_back_what_returned(inputs, &mut next);
+    scaling::plan_scale(inputs, &mut next);
     breaker::watch(inputs, &mut next);
     failover::set_aside_what_is_down(inputs, &mut next);
     networks::plan_subnets(inputs, &mut next);

@@ -12,6 +12,7 @@ use crate::addresses::{self, Addresses};
 use crate::deaths::replacement_due;
 use crate::failover::{leaving, staying};
 use crate::networks::find_subnet;
+use crate::scaling::wanted_vms;
 
 /// Decides about each instance's VMs: the missing are added, the superfluous leave.
 pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
@@ -38,11 +39,6 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
             }
         }
     }
-}
-
-/// How many VMs an instance is to have.
-pub(crate) fn wanted_vms(asked: &Instance) -> usize {
-    usize::try_from(asked.auto_scaling.min()).unwrap_or(usize::MAX)
 }
 
 /// What new VMs are made from.
@@ -121,7 +117,7 @@ fn send_away_all(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 }
 
 fn add_missing(supply: &mut Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
-    let wanted = wanted_vms(asked);
+    let wanted = wanted_vms(asked, standing);
     let now = supply.inputs.now;
     if replacement_due(standing, wanted).is_some_and(|due| due > now) {
         return;
@@ -155,7 +151,7 @@ fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 /// Sends away what is more than wanted, never one that serves while its stand-in does not: first those
 /// that cannot stay, then those that do not serve, then the youngest.
 fn send_away_superfluous(supply: &Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
-    let wanted = wanted_vms(asked);
+    let wanted = wanted_vms(asked, standing);
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
         .iter()

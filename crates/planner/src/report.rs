@@ -9,6 +9,7 @@ use model::{
 };
 
 use crate::addresses::{self, BackendAddresses};
+use crate::scaling::scaling_report;
 use crate::{Inputs, breaker, zone};
 
 /// One account of everything, from the layout that was just decided.
@@ -53,7 +54,7 @@ fn breaker_in_words(inputs: Inputs<'_>, layout: &Layout) -> Option<String> {
         return None;
     }
     let (most, window_s) = (
-        breaker::most(inputs),
+        breaker::most(inputs, layout),
         inputs.settings.breaker.window_ms / 1_000,
     );
     let state = match layout.host.breaker_open_since {
@@ -87,6 +88,7 @@ fn deleting_report(
         addresses: Vec::new(),
         vms: vms::vm_reports(inputs, standing),
         backends: Vec::new(),
+        scaling: None,
         waiting_for: vms.collect(),
     }
 }
@@ -127,6 +129,7 @@ fn instance_report(
         addresses,
         vms: vms::vm_reports(inputs, standing),
         backends,
+        scaling: scaling_report(inputs, asked, standing),
         waiting_for,
     }
 }

@@ -218,7 +218,7 @@ pub(crate) fn instance(id: u64) -> Instance {
 /// The same with a number of VMs.
 pub(crate) fn instance_of(id: u64, vms: u32) -> Instance {
     Instance {
-        auto_scaling: AutoScaling::Between { min: vms, max: vms },
+        auto_scaling: AutoScaling::between(vms, vms),
         ..instance(id)
     }
 }

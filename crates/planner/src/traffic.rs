@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use model::{
     BackendConfig, BackendHost, BalancerConfig, Generation, Instance, InstanceLayout, Layout,
-    ResolvedName,
+    ResolvedName, ScaleLayout,
 };
 
 use crate::Inputs;
@@ -28,6 +28,7 @@ pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Layout) {
                     resolved,
                     vms,
                     downs: Vec::new(),
+                    scale: ScaleLayout::default(),
                 };
                 layout.instances.insert(*id, made);
             }

@@ -69,6 +69,7 @@ fn report() -> InstanceReport {
                 "the name has no address",
             ),
         ],
+        scaling: None,
         waiting_for: vec![Waiting {
             what: "VM 3".into(),
             why: "it boots".into(),

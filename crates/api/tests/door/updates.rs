@@ -39,6 +39,20 @@ async fn a_merge_patch_changes_what_it_names_and_nothing_else() {
         json!({"min": 2, "max": 6})
     );
     assert_eq!(after["backend"]["entities"], before["backend"]["entities"]);
+    for (change, shown) in [
+        (
+            json!({"target-requests": 150}),
+            json!({"min": 2, "max": 6, "target-requests": 150}),
+        ),
+        (
+            json!({"scale-in-window": 60, "target-requests": null}),
+            json!({"min": 2, "max": 6, "scale-in-window": 60}),
+        ),
+        (json!(true), json!({"min": 1, "max": 4})),
+    ] {
+        let after = door.succeed(&update(json!({"auto-scaling": change}))).await;
+        assert_eq!(after["backend"]["auto-scaling"], shown);
+    }
     assert_eq!(
         (&after["id"], &after["generation"]),
         (&before["id"], &json!(2))

@@ -23,6 +23,7 @@ fn report(generation: u64, in_effect: bool, condition: Condition) -> InstanceRep
         addresses: Vec::new(),
         vms: Vec::new(),
         backends: Vec::new(),
+        scaling: None,
         waiting_for: match condition {
             Condition::Serving => Vec::new(),
             Condition::Degraded => missing("backend 1.1.1.10:80", "connection refused"),

@@ -139,6 +139,7 @@ Examples:
     evenkeel instance update web --replace-backend 10.1.0.11:8080=10.1.0.11:8080@5
     evenkeel instance update web --health-check-path /ready --interval 1
     evenkeel instance update web --auto-scaling off
+    evenkeel instance update web --auto-scaling 1..8 --target-requests 500 --scale-in-window 600
     evenkeel instance update web --set backend.retry.attempts=1 --set 'allowed-clients=[\"10.0.0.0/8\"]'
     evenkeel instance update web --set timeouts=null
     evenkeel instance update web --new-name www

@@ -131,6 +131,10 @@ fn essence(report: &InstanceReport) -> InstanceReport {
         backend.since = None;
         backend.last_check.clear();
     }
+    if let Some(scaling) = &mut essence.scaling {
+        scaling.rule.clear();
+        scaling.metrics.clear();
+    }
     essence.waiting_for.clear();
     essence
 }

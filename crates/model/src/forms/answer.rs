@@ -10,7 +10,8 @@ use super::request::{Action, Kind};
 use super::time::rfc3339;
 use crate::{
     BackendHealth, BackendReport, Condition, Driver, Event, EventKind, Generation, Instance,
-    InstanceId, InstanceReport, LoadSight, Project, ProjectId, Verdict, VmId, VmReport, Waiting,
+    InstanceId, InstanceReport, LoadSight, MetricReport, Project, ProjectId, ScalingReport,
+    Verdict, VmId, VmReport, Waiting,
 };
 
 /// An answer in the mission's form.
@@ -157,6 +158,8 @@ pub struct InstanceDocument {
     configuration: Option<Generation>,
     vms: Vec<VmDocument>,
     backends: Vec<BackendDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<ScalingDocument>,
     waiting_for: Vec<Waiting>,
     events: Vec<EventDocument>,
 }
@@ -190,6 +193,7 @@ impl InstanceDocument {
             backends: report.map_or_else(Vec::new, |report| {
                 report.backends.iter().map(BackendDocument::from).collect()
             }),
+            scaling: report.and_then(|report| report.scaling.as_ref().map(ScalingDocument::from)),
             waiting_for,
             events: events.iter().map(EventDocument::from).collect(),
         }
@@ -313,6 +317,28 @@ impl From<&BackendReport> for BackendDocument {
             since: backend.since.map(rfc3339),
             last_check: backend.last_check.clone(),
             requests: backend.requests,
+        }
+    }
+}
+
+/// How the number of VMs follows from the load, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScalingDocument {
+    wanted: u32,
+    decision: String,
+    decided_at: Option<String>,
+    rule: String,
+    metrics: Vec<MetricReport>,
+}
+
+impl From<&ScalingReport> for ScalingDocument {
+    fn from(scaling: &ScalingReport) -> Self {
+        Self {
+            wanted: scaling.wanted,
+            decision: scaling.decision.clone(),
+            decided_at: scaling.decided_at.map(rfc3339),
+            rule: scaling.rule.clone(),
+            metrics: scaling.metrics.clone(),
         }
     }
 }

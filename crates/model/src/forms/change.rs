@@ -118,7 +118,7 @@ impl InstanceChange {
         changed.auto_scaling = match self.auto_scaling.clone() {
             Change::Keep => changed.auto_scaling,
             Change::Reset => AutoScaling::Off,
-            Change::Set(change) => change.apply(changed.auto_scaling)?,
+            Change::Set(change) => change.apply(changed.auto_scaling, changed.traffic)?,
         };
         self.settings.clone().apply(
             &mut changed.timeouts,

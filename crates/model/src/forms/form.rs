@@ -1,21 +1,20 @@
 //! An instance in the form in which it can be given again: what `info` shows of it beside its account, and
 //! the document that an update's merge patch is applied to.
 //!
-//! Address, health check and number of VMs are shown whole. Of the other settings those are shown that
+//! Address, health check and bounds on the number of VMs are shown whole. Of the other settings those are shown that
 //! are not at their defaults.
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
 use serde_json::{Number, Value};
 
+use super::auto_scaling;
 use super::numbers::seconds;
 use super::request::Kind;
 use super::settings::{show_beside_backend, show_within_backend};
 use super::shown::Shown;
 use super::status;
-use crate::{
-    AutoScaling, Backend, DEFAULT_WEIGHT, HealthCheck, HealthProtocol, Instance, TrafficType,
-};
+use crate::{Backend, DEFAULT_WEIGHT, HealthCheck, HealthProtocol, Instance, TrafficType};
 
 /// An instance in the form in which it is given.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,7 +34,6 @@ pub struct InstanceForm {
 struct BackendForm {
     entities: Vec<EntityForm>,
     health_check: HealthCheckForm,
-    auto_scaling: AutoScalingForm,
     #[serde(flatten)]
     settings: Shown,
 }
@@ -84,15 +82,11 @@ struct CriteriaForm {
     unhealth_threshold: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum AutoScalingForm {
-    Off(bool),
-    Between { min: u32, max: u32 },
-}
-
 impl From<&Instance> for InstanceForm {
     fn from(instance: &Instance) -> Self {
+        let mut within_backend = Shown::default();
+        auto_scaling::show(instance.auto_scaling, &mut within_backend);
+        within_backend.append(show_within_backend(&instance.policy));
         Self {
             kind: Kind::Instance,
             traffic_type: instance.traffic,
@@ -101,11 +95,7 @@ impl From<&Instance> for InstanceForm {
             backend: BackendForm {
                 entities: instance.backends.iter().map(EntityForm::from).collect(),
                 health_check: HealthCheckForm::from(&instance.health_check),
-                auto_scaling: match instance.auto_scaling {
-                    AutoScaling::Off => AutoScalingForm::Off(false),
-                    AutoScaling::Between { min, max } => AutoScalingForm::Between { min, max },
-                },
-                settings: show_within_backend(&instance.policy),
+                settings: within_backend,
             },
             settings: show_beside_backend(&instance.timeouts, &instance.policy),
         }

@@ -90,7 +90,7 @@ impl NewInstance {
         parts.settings.apply(&mut timeouts, &mut policy, traffic)?;
         let health_check = default_health_check(traffic);
         let auto_scaling = match parts.auto_scaling {
-            Change::Set(change) => change.apply(AutoScaling::Off)?,
+            Change::Set(change) => change.apply(AutoScaling::Off, traffic)?,
             Change::Keep | Change::Reset => AutoScaling::Off,
         };
         Ok(Self {

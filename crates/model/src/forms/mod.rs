@@ -39,9 +39,9 @@ mod time;
 
 pub use answer::{
     Answer, BackendDocument, EventDocument, InstanceBrief, InstanceDocument, ProjectBrief,
-    ProjectDocument, Refused, VmDocument, refusal,
+    ProjectDocument, Refused, ScalingDocument, VmDocument, refusal,
 };
-pub use auto_scaling::AutoScalingChange;
+pub use auto_scaling::{AutoScalingChange, ScalingChange};
 pub use change::{EntitiesChange, InstanceChange};
 pub use entity::{Entity, MAX_BACKENDS};
 pub use error::{Code, FormError};

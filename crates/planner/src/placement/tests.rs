@@ -2,7 +2,7 @@ use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered, 
 use model::{AutoScaling, Driver, InstanceId, Verdict, VmId};
 
 fn scale(bench: &mut Bench, vms: u32) {
-    bench.asked(1).auto_scaling = AutoScaling::Between { min: vms, max: vms };
+    bench.asked(1).auto_scaling = AutoScaling::between(vms, vms);
 }
 
 fn leaves(bench: &Bench, vm: u64) -> &str {

@@ -9,7 +9,7 @@ use super::waiting;
 use crate::Inputs;
 use crate::addresses::{BackendAddresses, is_backend};
 use crate::deaths::replacement_due;
-use crate::placement::wanted_vms;
+use crate::scaling::wanted_vms;
 use crate::verdict::refusal_in_words;
 
 /// One report for each VM, oldest first.
@@ -114,7 +114,7 @@ fn missing_vms(
     standing: &InstanceLayout,
     fit: usize,
 ) -> Option<Waiting> {
-    let wanted = wanted_vms(asked);
+    let wanted = wanted_vms(asked, standing);
     if fit >= wanted {
         return None;
     }

@@ -30,7 +30,7 @@ fn the_generation_rises_with_each_change_of_the_configuration_and_with_nothing_e
     assert_eq!(config(&mut bench).0, 1);
     // Neither the user's generation nor the number of VMs is anything to a balancer.
     bench.asked(1).generation = Generation(9);
-    bench.asked(1).auto_scaling = model::AutoScaling::Between { min: 2, max: 2 };
+    bench.asked(1).auto_scaling = model::AutoScaling::between(2, 2);
     assert_eq!(config(&mut bench).0, 1);
     let changes: [fn(&mut Instance); 6] = [
         |i| i.backends.push(backend("1.1.1.11")),

@@ -242,7 +242,7 @@ pub fn pick<K: Copy + Ord, V>(among: &BTreeMap<K, V>, n: usize) -> Option<K> {
 }
 
 fn scaling(vms: u32) -> AutoScaling {
-    AutoScaling::Between { min: vms, max: vms }
+    AutoScaling::between(vms, vms)
 }
 
 fn backend(instance: &Instance, last_byte: u8) -> Backend {

@@ -1,9 +1,11 @@
 //! `evenkeel instance …`
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value};
 
 use super::{
-    Document, Entity, Existing, HealthCheckArguments, Place, Replacement, Setting, VmCount, Waiting,
+    Document, Entity, Existing, HealthCheckArguments, Place, Replacement, Seconds, Setting,
+    VmCount, Waiting,
 };
 use crate::cli::examples;
 
@@ -102,7 +104,70 @@ pub struct Scaling {
     /// As many VMs as the load asks for, within bounds; one number means exactly so many.
     #[arg(long, value_name = "MIN..MAX|N|on|off", num_args = 0..=1, default_missing_value = "on")]
     pub auto_scaling: Option<VmCount>,
+    /// Percent of its processors that each VM is to use.
+    #[arg(long, value_name = "PERCENT")]
+    pub target_cpu: Option<u64>,
+    /// Client connections that each VM is to have open.
+    #[arg(long, value_name = "COUNT")]
+    pub target_connections: Option<u64>,
+    /// HTTP requests, or TCP sessions, that each VM is to take in a second.
+    #[arg(long, value_name = "COUNT")]
+    pub target_requests: Option<u64>,
+    /// Time for which fewer VMs must have been enough before fewer run.
+    #[arg(long, value_name = "SECONDS")]
+    pub scale_in_window: Option<Seconds>,
 }
+
+impl Scaling {
+    /// The value of `auto-scaling` as the JSON door takes it, where anything was given. `on` with targets
+    /// means all defaults but for these.
+    ///
+    /// # Errors
+    /// In words, when it is turned off and given targets.
+    pub fn to_json(&self) -> Result<Option<Value>, &'static str> {
+        let targets = [
+            ("target-cpu", self.target_cpu.map(Value::from)),
+            (
+                "target-connections",
+                self.target_connections.map(Value::from),
+            ),
+            ("target-requests", self.target_requests.map(Value::from)),
+            (
+                "scale-in-window",
+                self.scale_in_window.as_ref().map(Seconds::to_json),
+            ),
+        ];
+        let count = self.auto_scaling.as_ref();
+        if targets.iter().all(|(_, target)| target.is_none()) {
+            return Ok(count.map(VmCount::to_json));
+        }
+        let mut fields = match count.map(VmCount::to_json) {
+            None => Map::new(),
+            Some(Value::Object(bounds)) => bounds,
+            Some(Value::Bool(true)) => DEFAULTS
+                .into_iter()
+                .map(|name| (name.to_owned(), Value::Null))
+                .collect(),
+            Some(_) => {
+                return Err("--auto-scaling off goes with no targets: leave one of them out");
+            }
+        };
+        for (name, target) in targets {
+            fields.extend(target.map(|target| (name.to_owned(), target)));
+        }
+        Ok(Some(Value::Object(fields)))
+    }
+}
+
+/// The fields of `auto-scaling`; `null` is the default of each.
+const DEFAULTS: [&str; 6] = [
+    "min",
+    "max",
+    "target-cpu",
+    "target-connections",
+    "target-requests",
+    "scale-in-window",
+];
 
 /// List instances: a project's, or all of yours.
 #[derive(Args, Debug)]

@@ -17,7 +17,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 pub use health_check::HealthCheckArguments;
 pub use image::{ImageBuild, ImageCommand};
-pub use instance::{BackendEdits, InstanceCommand, InstanceCreate, InstanceUpdate};
+pub use instance::{BackendEdits, InstanceCommand, InstanceCreate, InstanceUpdate, Scaling};
 pub use project::{ProjectCommand, ProjectCreate};
 pub use serve::{Cleanup, Serve};
 pub use subnet::{SubnetChange, SubnetCommand};

@@ -34,6 +34,7 @@ struct Instance {
     addresses: Vec<String>,
     vms: Vec<Vm>,
     backends: Vec<Entity>,
+    scaling: Option<ScalingAccount>,
     waiting_for: Vec<Waiting>,
     events: Vec<Happened>,
 }
@@ -107,6 +108,27 @@ struct Entity {
     requests: u64,
 }
 
+/// How the number of VMs follows from the load.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ScalingAccount {
+    wanted: usize,
+    decision: String,
+    decided_at: Option<String>,
+    rule: String,
+    metrics: Vec<Metric>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metric {
+    metric: String,
+    target: u64,
+    sum: Option<f64>,
+    vms: usize,
+    asks_for: Option<usize>,
+}
+
 /// One instance, whole.
 ///
 /// # Errors
@@ -131,6 +153,10 @@ pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Res
     }
     text += &render_heading("VMs", paint);
     text += &instance.render_vms(style);
+    if let Some(scaling) = &instance.scaling {
+        text += &render_heading("Scaling", paint);
+        text += &scaling.render(style);
+    }
     text += &render_heading("Backends", paint);
     text += &instance.render_backends(style);
     if !instance.waiting_for.is_empty() {
@@ -296,6 +322,38 @@ impl Vm {
     }
 }
 
+impl ScalingAccount {
+    fn render(&self, style: Style) -> String {
+        let decided = self.decided_at.as_ref();
+        let decided = decided.map_or(String::new(), |at| format!(", {}", ago(at, style.now)));
+        let facts = [
+            (
+                "Wanted",
+                format!("{}: {}", counted(self.wanted, "VM"), plain(&self.rule)),
+            ),
+            ("Decision", format!("{}{decided}", plain(&self.decision))),
+        ];
+        let metrics = self.metrics.iter().map(Metric::words);
+        let metrics: Vec<_> = metrics.collect();
+        let facts = facts.into_iter().chain([("Load", metrics.join("; "))]);
+        render_facts(&facts.collect::<Vec<_>>(), style.paint)
+    }
+}
+
+impl Metric {
+    /// `requests 412 over 3 VMs, target 150: asks for 3`.
+    fn words(&self) -> String {
+        let (metric, target) = (plain(&self.metric), self.target);
+        match (self.sum, self.asks_for) {
+            (Some(sum), Some(asks_for)) => format!(
+                "{metric} {sum} over {}, target {target}: asks for {asks_for}",
+                counted(self.vms, "VM")
+            ),
+            _ => format!("{metric} not known, target {target}"),
+        }
+    }
+}
+
 impl Entity {
     fn cells(&self, style: Style) -> Vec<Cell> {
         let since = self
@@ -398,7 +456,24 @@ fn scaling_words(scaling: &Value) -> String {
     };
     match (bound("min"), bound("max")) {
         (Some(min), Some(max)) if min == max => format!("always {}", counted(min, "VM")),
-        (Some(min), Some(max)) => format!("{min} to {}", counted(max, "VM")),
+        (Some(min), Some(max)) => {
+            let targets = scaling_targets(scaling);
+            format!("{min} to {}{targets}", counted(max, "VM"))
+        }
         _ => "off, 1 VM".into(),
     }
+}
+
+/// Those that are not at their defaults.
+fn scaling_targets(scaling: &Value) -> String {
+    [
+        ("target-cpu", "cpu at", " %"),
+        ("target-connections", "connections at", " each"),
+        ("target-requests", "requests at", "/s each"),
+        ("scale-in-window", "fewer after", " s"),
+    ]
+    .into_iter()
+    .filter_map(|(name, words, unit)| Some((scaling.get(name)?, words, unit)))
+    .map(|(value, words, unit)| format!(", {words} {value}{unit}"))
+    .collect()
 }

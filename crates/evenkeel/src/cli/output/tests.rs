@@ -4,9 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use model::forms::{InstanceBrief, InstanceDocument, ProjectDocument, default_health_check};
 use model::{
     Algorithm, AutoScaling, Backend, BackendHealth, BackendHost, BackendReport, Condition, Driver,
-    Generation, HashKey, Instance, InstanceId, InstanceReport, LoadSight, OutlierEjection, Policy,
-    Project, ProjectId, StatusRange, Timeouts, Timestamp, TrafficType, Verdict, VmId, VmReport,
-    Waiting,
+    Generation, HashKey, Instance, InstanceId, InstanceReport, LoadSight, Metric, MetricReport,
+    OutlierEjection, Policy, Project, ProjectId, Scaling, ScalingReport, StatusRange, Timeouts,
+    Timestamp, TrafficType, Verdict, VmId, VmReport, Waiting,
 };
 use serde_json::json;
 
@@ -69,7 +69,12 @@ fn instance() -> Instance {
             backend(BackendHost::Name("origin.test".into()), 80, 1),
         ],
         health_check: default_health_check(TrafficType::Http),
-        auto_scaling: AutoScaling::Between { min: 2, max: 4 },
+        auto_scaling: AutoScaling::Between(Scaling {
+            min: 2,
+            max: 4,
+            target_requests: Some(150),
+            ..Scaling::default()
+        }),
         timeouts: Timeouts::default(),
         policy: Policy::default(),
         generation: Generation(2),
@@ -117,6 +122,18 @@ fn backend(
         since: address.map(|_| at(95)),
         last_check: last_check.into(),
         requests: 40,
+    }
+}
+
+fn metric(metric: Metric, target: u32, sum: Option<f64>) -> MetricReport {
+    let asks_for = sum.map(|_| 3);
+    let vms = sum.map_or(0, |_| 2);
+    MetricReport {
+        metric,
+        target,
+        sum,
+        vms,
+        asks_for,
     }
 }
 
@@ -171,6 +188,16 @@ fn report() -> InstanceReport {
                 "no address: no such name",
             ),
         ],
+        scaling: Some(ScalingReport {
+            wanted: 4,
+            decision: "requests 412/s over 2 VMs, target 150: 2 → 3".into(),
+            decided_at: Some(at(40)),
+            rule: "not fewer: VM 12 is starting".into(),
+            metrics: vec![
+                metric(Metric::Cpu, 60, None),
+                metric(Metric::Requests, 150, Some(412.5)),
+            ],
+        }),
         waiting_for: vec![Waiting {
             what: "VM 12".into(),
             why: "it boots: no heartbeat yet".into(),

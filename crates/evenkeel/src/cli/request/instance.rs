@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Info, Request, View, base, request};
 use crate::cli::arguments::{
     BackendEdits, Document, Entity, HealthCheckArguments, InstanceCommand, InstanceCreate,
-    InstanceUpdate, Setting,
+    InstanceUpdate, Scaling, Setting,
 };
 use crate::cli::failure::Failure;
 
@@ -54,11 +54,7 @@ fn plan_create(
         .set("port", create.port)
         .set("subnet", create.subnet)
         .set_deep(&BACKEND, "entities", list(&create.backends))?
-        .set_deep(
-            &BACKEND,
-            "auto-scaling",
-            create.scaling.auto_scaling.map(|n| n.to_json()),
-        )?
+        .set_deep(&BACKEND, "auto-scaling", scaling(create.scaling)?)?
         .waiting(create.waiting);
     let info = set_all(check_health(info, create.health_check)?, create.settings)?;
     Ok(request("create", "instance", info, View::Instance))
@@ -70,17 +66,13 @@ fn plan_update(
 ) -> Result<Request, Failure> {
     let info = Info::over(base(update.file.as_ref(), read)?)
         .set("new-name", update.new_name)
-        .set_deep(
-            &BACKEND,
-            "auto-scaling",
-            update.scaling.auto_scaling.map(|n| n.to_json()),
-        )?;
+        .set_deep(&BACKEND, "auto-scaling", scaling(update.scaling)?)?;
     let info = check_health(edit_backends(info, &update.edits)?, update.health_check)?;
     let info = set_all(info, update.settings)?;
     if info == Info::default() {
         return Err(Failure::Usage(
             "there is nothing to change: give at least one of --new-name, --add-backend, --remove-backend, \
-             --replace-backend, --backend, --auto-scaling, a health check option, --set, or --file"
+             --replace-backend, --backend, --auto-scaling, a target, a health check option, --set, or --file"
                 .into(),
         ));
     }
@@ -89,6 +81,12 @@ fn plan_update(
         .place(update.place)
         .waiting(update.waiting);
     Ok(request("update", "instance", info, View::Instance))
+}
+
+fn scaling(scaling: Scaling) -> Result<Option<Value>, Failure> {
+    scaling
+        .to_json()
+        .map_err(|message| Failure::Usage(message.into()))
 }
 
 fn edit_backends(info: Info, edits: &BackendEdits) -> Result<Info, Failure> {

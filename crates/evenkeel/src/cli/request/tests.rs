@@ -160,6 +160,22 @@ fn an_instance_is_updated_by_what_is_given_alone() {
             json!({"name": "web", "backend": {"auto-scaling": false}, "wait": false}),
         ),
         (
+            "evenkeel instance update web --target-requests 150 --scale-in-window 1.5",
+            json!({"name": "web", "backend": {"auto-scaling": {
+                "target-requests": 150, "scale-in-window": 1.5}}}),
+        ),
+        (
+            "evenkeel instance update web --auto-scaling 2.. --target-cpu 50 --target-connections 9",
+            json!({"name": "web", "backend": {"auto-scaling": {
+                "min": 2, "target-cpu": 50, "target-connections": 9}}}),
+        ),
+        (
+            "evenkeel instance update web --auto-scaling on --target-cpu 50",
+            json!({"name": "web", "backend": {"auto-scaling": {
+                "min": null, "max": null, "target-cpu": 50, "target-connections": null,
+                "target-requests": null, "scale-in-window": null}}}),
+        ),
+        (
             "evenkeel instance update web --add-backend a:1 --add-backend b:2@0 --remove-backend c:3 \
             --replace-backend d:4=e:5",
             json!({"name": "web", "backend": {
