@@ -3,7 +3,7 @@
 
 use std::net::SocketAddrV4;
 
-use model::{Policy, ProxyVersion};
+use model::{ClientClose, Policy, ProxyVersion};
 
 use crate::http::head::{HEAD_BYTES_AT_MOST, HeadBounds};
 use crate::proxy_protocol;
@@ -27,6 +27,8 @@ pub struct Edge {
     pub reads_proxy_header: bool,
     /// Whether some clients are believed in what they say of a request's way.
     pub trusts_proxies: bool,
+    /// Whether a client that has ended its half is taken to have gone.
+    pub aborts: bool,
     /// What each connection to a backend begins with.
     pub proxy_header: Option<ProxyVersion>,
     /// What a health check begins with.
@@ -53,6 +55,7 @@ impl Edge {
             checks_clients: !policy.allowed_clients.is_empty(),
             reads_proxy_header: !policy.proxy_protocol.accept_from.is_empty(),
             trusts_proxies: !policy.forwarding.trusted_proxies.is_empty(),
+            aborts: policy.client_close == ClientClose::Abort,
             proxy_header: policy.proxy_protocol.send,
             check_header: policy
                 .proxy_protocol

@@ -50,8 +50,8 @@ pub use observation::{
     ProjectSight, ResolvedName, VmSight,
 };
 pub use policy::{
-    Algorithm, CircuitBreaker, Forwarding, HashKey, Limits, MAX_NETWORKS, OutlierEjection, Policy,
-    ProxyProtocol, ProxyVersion, Queue, Retry, contains,
+    Algorithm, CircuitBreaker, ClientClose, Forwarding, HashKey, Limits, MAX_NETWORKS,
+    OutlierEjection, Policy, ProxyProtocol, ProxyVersion, Queue, Retry, contains,
 };
 pub use project::{Attachment, Project};
 pub use recent::RecentMaximum;

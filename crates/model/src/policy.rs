@@ -37,6 +37,9 @@ pub struct Policy {
     pub allowed_clients: Vec<Ipv4Net>,
     /// Who speaks the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
+    /// What becomes of a request whose client ends its half of the connection, or closes it, before it is
+    /// answered: its FIN does not tell which.
+    pub client_close: ClientClose,
     /// What backends are told of a request's way, under HTTP.
     pub forwarding: Forwarding,
 }
@@ -54,6 +57,7 @@ impl Default for Policy {
             limits: Limits::default(),
             allowed_clients: Vec::new(),
             proxy_protocol: ProxyProtocol::default(),
+            client_close: ClientClose::default(),
             forwarding: Forwarding::default(),
         }
     }
@@ -245,6 +249,21 @@ pub enum ProxyVersion {
     V1,
     /// Binary.
     V2,
+}
+
+/// What becomes of a request whose client ends its half of the connection before it is answered. A reset is
+/// always taken for the client's end, and what a client has not sent whole cannot be finished.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientClose {
+    /// It is finished, and so waits for a backend if it has to: clients may end their half once they have
+    /// asked (RFC 9112, section 9.6, and TCP itself).
+    #[default]
+    Finish,
+    /// It is given up until its answer begins: its place among those who wait, and the connection to its
+    /// backend. A TCP session gives up its place among those who wait; once it has a backend, each side's end
+    /// is passed on to the other.
+    Abort,
 }
 
 /// What backends are told of a request's way, under HTTP.

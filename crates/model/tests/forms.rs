@@ -11,9 +11,9 @@ use model::numbers::{
     TIMEOUTS,
 };
 use model::{
-    Algorithm, AutoScaling, Backend, BackendHost, Criteria, Forwarding, Generation, HashKey,
-    HealthCheck, HealthProtocol, Instance, InstanceId, Policy, Project, ProjectId, ProxyProtocol,
-    ProxyVersion, Scaling, StatusRange, Timeouts, Timestamp, TrafficType,
+    Algorithm, AutoScaling, Backend, BackendHost, ClientClose, Criteria, Forwarding, Generation,
+    HashKey, HealthCheck, HealthProtocol, Instance, InstanceId, Policy, Project, ProjectId,
+    ProxyProtocol, ProxyVersion, Scaling, StatusRange, Timeouts, Timestamp, TrafficType,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -173,10 +173,11 @@ fn policy(traffic: TrafficType) -> impl Strategy<Value = Policy> {
         numbers(&LIMITS, traffic),
         networks(),
         proxy_protocol(),
+        prop::sample::select(vec![ClientClose::Finish, ClientClose::Abort]),
         forwarding(traffic),
     );
     (spread, clients).prop_map(
-        |(spread, (mut limits, allowed_clients, proxy_protocol, forwarding))| {
+        |(spread, (mut limits, allowed_clients, proxy_protocol, client_close, forwarding))| {
             let (algorithm, numbers, queue, outlier_ejection, circuit_breaker, retry) = spread;
             limits.request_head_bytes = limits.request_head_bytes.max(limits.request_line_bytes);
             Policy {
@@ -188,6 +189,7 @@ fn policy(traffic: TrafficType) -> impl Strategy<Value = Policy> {
                 limits,
                 allowed_clients,
                 proxy_protocol,
+                client_close,
                 forwarding,
                 ..numbers
             }
@@ -325,7 +327,8 @@ proptest! {
     #[test]
     fn null_brings_every_default_back_and_what_is_shown_then_gives_the_instance((had, wanted) in two_alike()) {
         let bare = json!({"name": "web", "backend": null, "timeouts": null, "limits": null,
-            "allowed-clients": null, "proxy-protocol-from": null, "forwarding": null});
+            "allowed-clients": null, "proxy-protocol-from": null, "client-close": null,
+            "forwarding": null});
         let bare = json!({"action": "update", "type": "instance", "info": bare}).to_string();
         let bare = updated(&had, bare.as_bytes())?;
         prop_assert_eq!(&bare.policy, &Policy::default());

@@ -14,9 +14,10 @@
 //! Nothing is read from one side while bytes wait for the other: that is all the backpressure there is,
 //! and it bounds what one connection can make wait to one scratch buffer each way.
 //!
-//! A client that ends its half after its request still gets the whole answer: its FIN says that no further
-//! request comes, and cannot be told from that of a client that closed. One that has gone shows as a reset,
-//! and the exchange is given up, the backend's connection with it.
+//! A client that ends its half after its request still gets the whole answer, also when it waits for a backend:
+//! its FIN says that no further request comes, and cannot be told from that of a client that closed. One that
+//! has gone shows as a reset, and the exchange is given up, the backend's connection with it. Where
+//! [`ClientClose::Abort`](model::ClientClose) is set, a FIN does the same until the answer begins.
 
 use super::admission::{Outcome, Stay};
 use super::buffers::Buffers;

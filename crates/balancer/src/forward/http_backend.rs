@@ -54,17 +54,18 @@ impl HttpSession {
             .is_some_and(|flight| flight.dial.stage != Stage::AtBackend)
     }
 
-    /// The exchange waits for a backend. A client that ends its half while it waits is taken to have gone:
-    /// what nobody waits for any more must not take the place of what somebody does.
-    pub(super) fn wait_for_backend(&self, peer: &Peer) -> Step {
-        let has_ended = peer.wire.hung_up
-            && self.held.is_empty()
-            && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_));
-        if has_ended {
-            Step::Close
+    /// Whether nobody waits for the exchange any more: the client has ended its half before the answer began,
+    /// where that is taken for its end; or within its request, which waits for a backend in vain.
+    pub(super) fn client_has_gone(&self, peer: &Peer, context: &Context) -> bool {
+        let Some(flight) = self.flight.as_deref() else {
+            return false;
+        };
+        let is_over = if flight.exchange.request_is_whole() {
+            context.snapshot.edge.aborts && !flight.passed
         } else {
-            Step::Blocked
-        }
+            flight.dial.stage != Stage::AtBackend
+        };
+        is_over && self.held.is_empty() && peer.wire.peek() == Received::Ended
     }
 
     /// A slot was granted to this client.

@@ -31,8 +31,11 @@ impl HttpSession {
         if peer.wire.broken {
             return Step::Close;
         }
+        if peer.wire.hung_up && self.client_has_gone(peer, context) {
+            return Step::Close;
+        }
         if self.waits_for_backend() {
-            return self.wait_for_backend(peer);
+            return Step::Blocked;
         }
         let upstream = self.flight.as_ref().and_then(|flight| flight.upstream);
         let Some(upstream) = upstream.and_then(|key| context.upstreams.get(key)) else {

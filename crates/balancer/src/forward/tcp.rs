@@ -154,7 +154,7 @@ impl TcpSession {
     /// Does the next thing that can be done.
     pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
         if self.dial.stage != Stage::AtBackend {
-            return wait_for_backend(peer);
+            return wait_for_backend(peer, context);
         }
         let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get(key)) else {
             return Step::Reset;
@@ -322,16 +322,13 @@ fn fail(context: &Context) -> Step {
     Step::Reset
 }
 
-/// The session waits for a backend. A client that has ended its half without a word, or broke off, is taken
-/// to have gone.
-fn wait_for_backend(peer: &Peer) -> Step {
-    let has_ended =
-        peer.wire.hung_up && matches!(peer.wire.peek(), Received::Ended | Received::Failed(_));
-    if has_ended {
-        Step::Close
-    } else {
-        Step::Blocked
-    }
+/// The session waits for a backend. A client that broke off has gone; one that has ended its half without a
+/// word is taken to have, where that is wanted.
+fn wait_for_backend(peer: &Peer, context: &Context) -> Step {
+    let aborts = context.snapshot.edge.aborts;
+    let has_gone =
+        peer.wire.broken || (aborts && peer.wire.hung_up && peer.wire.peek() == Received::Ended);
+    if has_gone { Step::Close } else { Step::Blocked }
 }
 
 /// A stay of which all is told that a circuit wants to know.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::BackendHealth;
+use model::{BackendHealth, ClientClose};
 
 use crate::support::{
     Client, Host, Options, Origin, break_off, eventually, get, http_config, in_namespace, plain,
@@ -564,6 +564,53 @@ fn a_client_that_ends_its_half_after_its_request_gets_the_whole_answer() {
             assert_eq!(client.rest().as_deref(), Some(&b""[..]));
         }
         assert_eq!(host.next_heartbeat().counters.errors, 0);
+    });
+}
+
+#[test]
+fn where_a_close_aborts_the_backend_is_let_go_while_it_works() {
+    in_namespace(|| {
+        let let_go = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&let_go);
+        let origin = Origin::serving(move |mut stream, log| {
+            let mut buffer = [0u8; 4096];
+            let asks = log.read(&mut stream, &mut buffer) > 0;
+            if asks && buffer.starts_with(b"GET /health") {
+                let _ = stream.write_all(HEALTHY);
+            } else if asks {
+                while log.read(&mut stream, &mut buffer) > 0 {}
+                told.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let host = Host::start();
+        let mut config = http_config(1, &[origin.address]);
+        config.policy.client_close = ClientClose::Abort;
+        host.serve(&config);
+        let requests = [
+            "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+        ];
+        let cases = requests.iter().flat_map(|r| [(r, false), (r, true)]);
+        for (ended, (request, closes)) in cases.enumerate() {
+            let mut client = Client::connect(host.front());
+            client.send(*request);
+            host.await_heartbeat("it is under way", |h| h.backends[0].active == 1);
+            if closes {
+                drop(client);
+            } else {
+                client.end_sending();
+                assert_eq!(client.rest().as_deref(), Some(&b""[..]));
+            }
+            eventually("the backend is let go", || {
+                (let_go.load(Ordering::SeqCst) > ended).then_some(())
+            });
+            host.await_heartbeat("it is given up", |h| h.backends[0].active == 0);
+        }
+        let heartbeat = host.next_heartbeat();
+        assert_eq!(
+            (heartbeat.counters.errors, heartbeat.backends[0].errors),
+            (0, 0)
+        );
     });
 }
 

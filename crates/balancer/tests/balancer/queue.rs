@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::{BalancerConfig, Generation};
+use model::{BalancerConfig, ClientClose, Generation};
 
 use crate::support::{
     Client, Host, Options, Origin, eventually, get, http_config, in_namespace, plain, tcp_config,
@@ -224,6 +224,7 @@ fn a_full_line_and_a_wait_that_is_over_are_503_with_the_reason() {
         let mut config = bounded(1, &[&gated], 1);
         config.policy.queue.length = 1;
         config.policy.queue.timeout_ms = 60_000;
+        config.policy.client_close = ClientClose::Abort;
         host.serve(&config);
         let mut first = asking(&host, "/");
         host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
@@ -258,6 +259,7 @@ fn a_client_that_leaves_the_line_takes_nobodys_place() {
         let host = Host::start();
         let mut config = bounded(1, &[&gated], 1);
         config.policy.queue.timeout_ms = 60_000;
+        config.policy.client_close = ClientClose::Abort;
         host.serve(&config);
         let mut first = asking(&host, "/first");
         host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
@@ -277,6 +279,66 @@ fn a_client_that_leaves_the_line_takes_nobodys_place() {
 }
 
 #[test]
+fn a_client_that_ends_its_half_keeps_its_place_in_the_line_and_is_answered() {
+    in_namespace(|| {
+        let gated = Gated::new("a");
+        let host = Host::start();
+        host.serve(&bounded(1, &[&gated], 1));
+        let mut first = asking(&host, "/first");
+        host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
+        let mut second = asking(&host, "/second");
+        await_waiting(&host, 1);
+        second.end_sending();
+        host.await_turns();
+        assert_eq!(host.next_heartbeat().counters.waiting, 1);
+        gated.open();
+        assert_eq!(first.reply(false).unwrap().status, 200);
+        assert_eq!(second.reply(false).unwrap().text(), "a /second");
+    });
+}
+
+#[test]
+fn a_client_that_ends_its_half_within_its_request_leaves_the_line() {
+    in_namespace(|| {
+        let gated = Gated::new("a");
+        let host = Host::start();
+        host.serve(&bounded(1, &[&gated], 1));
+        let _first = asking(&host, "/first");
+        host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
+        let mut second = Client::connect(host.front());
+        second.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegin");
+        await_waiting(&host, 1);
+        second.end_sending();
+        await_waiting(&host, 0);
+        assert_eq!(second.rest().as_deref(), Some(&b""[..]));
+    });
+}
+
+#[test]
+fn a_session_whose_client_ends_its_half_keeps_its_place_in_the_line() {
+    in_namespace(|| {
+        let origin = Origin::serving(|mut stream, log| {
+            let mut buffer = [0u8; 64];
+            while log.read(&mut stream, &mut buffer) > 0 {}
+            let _ = stream.write_all(b"heard");
+        });
+        let host = Host::start();
+        let mut config = tcp_config(1, &[origin.address]);
+        config.backends[0].max_connections = Some(1);
+        host.serve(&config);
+        let first = Client::connect(host.front());
+        host.await_heartbeat("it is there", |h| h.backends[0].active == 1);
+        let mut second = Client::connect(host.front());
+        await_waiting(&host, 1);
+        second.end_sending();
+        host.await_turns();
+        assert_eq!(host.next_heartbeat().counters.waiting, 1);
+        drop(first);
+        assert_eq!(second.rest().as_deref(), Some(&b"heard"[..]));
+    });
+}
+
+#[test]
 fn a_slot_whose_client_left_when_it_was_granted_is_not_lost() {
     in_namespace(|| {
         let gated = Gated::new("a");
@@ -286,6 +348,7 @@ fn a_slot_whose_client_left_when_it_was_granted_is_not_lost() {
         });
         let mut config = bounded(1, &[&gated], 1);
         config.policy.queue.timeout_ms = 3_000;
+        config.policy.client_close = ClientClose::Abort;
         host.serve(&config);
         let mut first = asking(&host, "/");
         eventually("it is there", || {
@@ -428,6 +491,7 @@ fn tcp_sessions_wait_in_the_line_as_well() {
         let mut config = tcp_config(1, &[origin.address]);
         config.backends[0].max_connections = Some(1);
         config.policy.queue.length = 2;
+        config.policy.client_close = ClientClose::Abort;
         host.serve(&config);
         let mut first = Client::connect(host.front());
         first.send("1");

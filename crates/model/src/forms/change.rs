@@ -15,7 +15,7 @@ use super::subnet;
 use crate::{AutoScaling, Backend, BackendHost, Instance, InstanceId, TrafficType};
 
 /// The fields of a change.
-pub(super) const FIELDS: [&str; 18] = [
+pub(super) const FIELDS: [&str; 19] = [
     "type",
     "user",
     "project",
@@ -32,6 +32,7 @@ pub(super) const FIELDS: [&str; 18] = [
     "limits",
     "allowed-clients",
     "proxy-protocol-from",
+    "client-close",
     "forwarding",
     "wait",
 ];

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The fields of an instance that is to be made.
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 17] = [
     "type",
     "user",
     "project",
@@ -35,6 +35,7 @@ pub(super) const FIELDS: [&str; 16] = [
     "limits",
     "allowed-clients",
     "proxy-protocol-from",
+    "client-close",
     "forwarding",
     "wait",
 ];

@@ -16,10 +16,16 @@ use super::shown::Shown;
 use crate::numbers::{
     BACKEND, CIRCUIT_BREAKER, LIMITS, Number, OUTLIER_EJECTION, QUEUE, RETRY, TIMEOUTS,
 };
-use crate::{Algorithm, Forwarding, Limits, Policy, ProxyVersion, Timeouts, TrafficType};
+use crate::{
+    Algorithm, ClientClose, Forwarding, Limits, Policy, ProxyVersion, Timeouts, TrafficType,
+};
 
 const PROXY_VERSIONS: [(&str, ProxyVersion); 2] =
     [("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)];
+const CLIENT_CLOSES: [(&str, ClientClose); 2] = [
+    ("finish", ClientClose::Finish),
+    ("abort", ClientClose::Abort),
+];
 
 /// The fields in `backend`.
 pub(super) const WITHIN_BACKEND: [&str; 8] = [
@@ -40,6 +46,7 @@ pub(super) struct SettingsChange {
     limits: Change<NumbersChange>,
     allowed_clients: Change<Vec<Ipv4Net>>,
     proxy_protocol_from: Change<Vec<Ipv4Net>>,
+    client_close: Change<ClientClose>,
     forwarding: Change<ForwardingChange>,
     backend: BackendSettingsChange,
 }
@@ -64,6 +71,7 @@ impl SettingsChange {
             limits: object(info, "limits", &LIMITS)?,
             allowed_clients: info.change("allowed-clients", networks)?,
             proxy_protocol_from: info.change("proxy-protocol-from", networks)?,
+            client_close: info.change("client-close", |field| field.choice(&CLIENT_CLOSES))?,
             forwarding: info.change("forwarding", ForwardingChange::read)?,
             backend: match backend {
                 Change::Keep => BackendSettingsChange::default(),
@@ -94,6 +102,7 @@ impl SettingsChange {
             self.proxy_protocol_from,
             &mut policy.proxy_protocol.accept_from,
         );
+        set(self.client_close, &mut policy.client_close);
         policy.forwarding = match self.forwarding {
             Change::Keep => std::mem::take(&mut policy.forwarding),
             Change::Reset => Forwarding::default(),
@@ -190,6 +199,9 @@ pub(super) fn show_beside_backend(timeouts: &Timeouts, policy: &Policy) -> Shown
     shown.value("allowed-clients", networks::show(&policy.allowed_clients));
     let proxies = &policy.proxy_protocol.accept_from;
     shown.value("proxy-protocol-from", networks::show(proxies));
+    let close = policy.client_close;
+    let aborts = (close != ClientClose::default()).then_some("abort");
+    shown.value("client-close", aborts);
     shown.object("forwarding", forwarding::show(&policy.forwarding));
     shown
 }

@@ -27,6 +27,8 @@ struct Instance {
     allowed_clients: Value,
     #[serde(rename = "proxy-protocol-from")]
     proxy_protocol_from: Value,
+    #[serde(rename = "client-close")]
+    client_close: Value,
     forwarding: Value,
     configuration: Option<u64>,
     created_at: String,
@@ -235,6 +237,7 @@ impl Instance {
             ("limits", &self.limits),
             ("allowed-clients", &self.allowed_clients),
             ("proxy-protocol-from", &self.proxy_protocol_from),
+            ("client-close", &self.client_close),
             ("forwarding", &self.forwarding),
         ] {
             write_settings(name, value, &mut text);
