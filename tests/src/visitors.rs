@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
 
 use crate::servers::program_of_this_package;
 use crate::{Host, host_of};
@@ -29,9 +30,19 @@ impl Visitors {
     /// When the client cannot be started.
     #[must_use]
     pub fn begin(host: &Host, url: &str) -> Self {
+        Self::begin_at(host, url, Duration::from_millis(5))
+    }
+
+    /// The same, with a pause of whole milliseconds between two requests.
+    ///
+    /// # Panics
+    /// When the client cannot be started.
+    #[must_use]
+    pub fn begin_at(host: &Host, url: &str, pause: Duration) -> Self {
         let mut child = host
             .command(program_of_this_package("visitor"))
             .arg(host_of(url))
+            .arg(pause.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -137,7 +137,7 @@ fn give_up(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
         };
         let reason = &aside.reason;
         let is_gone = is_gone(inputs, id);
-        let is_over = inputs.now.since_ms(aside.since) >= grace_ms && aside.open_since.is_none();
+        let is_over = inputs.now.since_ms(aside.since) >= grace_ms && vm.verdict == Verdict::Down;
         let words = match (is_gone, is_over) {
             (true, _) => format!("it is down, and nothing of it is left: {reason}"),
             (false, true) => format!(

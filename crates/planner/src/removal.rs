@@ -67,9 +67,10 @@ fn end_rests(inputs: Inputs<'_>, layout: &mut Layout) {
     }
 }
 
-/// A VM that is starting was never in DNS.
+/// A VM that is starting was never in DNS, and one that is fenced is not any more.
 fn nobody_is_sent_to(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
     matches!(vm.verdict, Verdict::Down | Verdict::Starting)
+        || vm.is_fenced()
         || !inputs.intent.instances.contains_key(&id)
 }
 

@@ -251,13 +251,16 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
 
 /// A VM that was down, or is still behind its fence. Nobody waits for one that leaves.
 fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
+    if vm.leaving.is_some() {
+        return (vm.verdict, vm.evidence.clone());
+    }
     let runs = |sight: &&VmSight| sight.pid.is_some() && !signs.has_lost_nics;
     let sight = signs.sight.filter(runs);
     let heard = sight.and_then(|sight| Some((sight, sight.heartbeat.as_ref()?)));
     let heard = heard.filter(|(sight, heard)| {
         !is_silent(heard, signs) && stalled(sight, heard, signs).is_none()
     });
-    match heard.filter(|_| vm.leaving.is_none()) {
+    match heard {
         Some((_, heard)) => judge_returning(&heard.heartbeat, signs),
         None => (Verdict::Down, vm.evidence.clone()),
     }

@@ -1,6 +1,7 @@
-//! A client of the tests' own: `visitor HOST` asks `http://HOST/` again and again until its standard
+//! A client of the tests' own: `visitor HOST [MILLISECONDS]` asks `http://HOST/` again and again until its standard
 //! input ends, then tells how often each server answered and what failed. It looks the name up again
-//! when the answer's TTL, one second, is over, and takes the addresses in turn.
+//! when the answer's TTL, one second, is over, and takes the addresses in turn. Between two requests it waits for
+//! so many milliseconds, 5 where none are named.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// For how long an answer of DNS is used.
 const TTL: Duration = Duration::from_secs(1);
-/// Between two requests.
+/// Between two requests, where nothing else is asked for.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,7 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn main() -> io::Result<()> {
     let host = std::env::args()
         .nth(1)
-        .ok_or_else(|| io::Error::other("usage: visitor HOST"))?;
+        .ok_or_else(|| io::Error::other("usage: visitor HOST [MILLISECONDS]"))?;
+    let pause = std::env::args().nth(2).and_then(|ms| ms.parse().ok());
+    let pause = pause.map_or(PAUSE, Duration::from_millis);
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
     std::thread::spawn(move || {
@@ -43,7 +46,7 @@ fn main() -> io::Result<()> {
         if over.load(Ordering::Relaxed) {
             break;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
     let mut stdout = io::stdout().lock();
     for (name, count) in answers {

@@ -147,6 +147,15 @@ fn one_answer_is_not_enough_to_be_believed() {
 }
 
 #[test]
+fn a_vm_that_is_well_when_its_time_is_over_is_not_given_up() {
+    let mut bench = replaced();
+    bench.pass(bench.settings.windows.grace_ms);
+    thaw(&mut bench, 1, 1);
+    bench.plan();
+    assert!(bench.vm(1).leaving.is_none());
+}
+
+#[test]
 fn a_vm_that_never_served_is_not_kept() {
     let mut bench = Bench::with([instance(1)]);
     bench.plan();

@@ -95,7 +95,7 @@ impl Run {
             let owners = asked.filter_map(|i| self.layout.instances.get(i)?.vms.get(id));
             for vm in owners {
                 assert!(vm.leaving.is_some(), "VM {id} is removed though it stays");
-                if vm.verdict != model::Verdict::Down {
+                if vm.verdict != model::Verdict::Down && !vm.is_fenced() {
                     self.world.assert_deserted(*id);
                 }
             }
