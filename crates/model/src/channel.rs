@@ -18,6 +18,12 @@ use crate::{Generation, HealthCheck, Mac, Policy, TrafficType, VmId};
 /// to the next newline.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
+/// The MACs that the NICs of a VM have, front and tenant, when it is made before it is known who it is to be.
+/// A restored VM's NICs have the MACs of the VM that the snapshot was made of, whatever QEMU is told, since
+/// the MAC is part of the device state. So a snapshot is made with these, and the guest takes on its own
+/// MAC from [`Boot`].
+pub const STAND_IN_MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])];
+
 /// What the host says to a VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
@@ -82,7 +88,7 @@ pub struct Boot {
 /// One NIC's identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BootNic {
-    /// The NIC's MAC, by which init finds it.
+    /// The NIC's MAC, by which init finds it, or which it gives to the NIC that has the stand-in's.
     pub mac: Mac,
     /// Its address.
     pub address: Ipv4Addr,

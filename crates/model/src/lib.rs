@@ -29,7 +29,7 @@ pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MA
 pub use channel::{
     BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, CircuitState,
     Counters, GuestMessage, Heartbeat, HostMessage, Latency, MAX_LINE_BYTES, PassiveStatus,
-    Quantiles, Refusal, Timeouts,
+    Quantiles, Refusal, STAND_IN_MACS, Timeouts,
 };
 pub use effect::{Effect, vm_key};
 pub use event::{Event, EventKind};

@@ -62,7 +62,12 @@ struct Entropy {
 /// `_IOW('R', 0x03, int[2])` of linux/random.h.
 const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
 
-/// Mixes the seed into the kernel's pool and counts it as random: a fresh VM has little else.
+/// `_IO('R', 0x07)` of linux/random.h.
+const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
+
+/// Mixes the seed into the kernel's pool and counts it as random: a fresh VM has little else. Then has the
+/// kernel draw new keys from the pool: a VM that was restored from a snapshot would otherwise go on for up to
+/// a minute with the keys, and so with the random numbers, of its siblings.
 fn add_entropy(seed: &[u8; SEED_BYTES]) -> Result<(), InitError> {
     let action = "seed the random number generator";
     let device = File::options().write(true).open("/dev/urandom");
@@ -74,10 +79,13 @@ fn add_entropy(seed: &[u8; SEED_BYTES]) -> Result<(), InitError> {
     };
     // SAFETY: the request reads one `Entropy`, whose `bytes` tells how much of `seed` there is.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), RNDADDENTROPY as _, &raw const entropy) };
-    match result {
-        0 => Ok(()),
-        _ => Err(InitError::system(action)(std::io::Error::last_os_error())),
+    if result != 0 {
+        return Err(InitError::system(action)(std::io::Error::last_os_error()));
     }
+    // Refused only before the kernel has keys at all; the seed is what it will draw them from.
+    // SAFETY: the request takes no argument.
+    let _has_no_keys_yet = unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG as _) };
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use model::{Boot, BootNic, Mac};
+use model::{Boot, BootNic, Mac, STAND_IN_MACS};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::error::InitError;
@@ -52,9 +52,18 @@ pub(super) fn configure(boot: &Boot) -> Result<(), InitError> {
     interfaces
         .bring_up("lo")
         .map_err(InitError::system("bring up lo"))?;
+    let [front, tenant] = STAND_IN_MACS;
     // Lower metrics are preferred: clients first.
-    for (nic, metric) in [(&boot.front, 0), (&boot.tenant, 1)] {
-        let name = find_nic(nic.mac)?;
+    for (nic, stand_in, metric) in [(&boot.front, front, 0), (&boot.tenant, tenant, 1)] {
+        let name = match find_nic(nic.mac, stand_in)? {
+            Found::Own(name) => name,
+            Found::StandIn(name) => {
+                let action = format!("give {} to {name}", nic.mac);
+                let given = interfaces.set_mac(&name, nic.mac);
+                given.map_err(InitError::system(action))?;
+                name
+            }
+        };
         interfaces
             .set_up(&name, nic, metric)
             .map_err(InitError::system(format!("give {} to {name}", nic.address)))?;
@@ -62,11 +71,21 @@ pub(super) fn configure(boot: &Boot) -> Result<(), InitError> {
     Ok(())
 }
 
-fn find_nic(mac: Mac) -> Result<String, InitError> {
+/// A NIC by its name.
+enum Found {
+    /// It has its MAC.
+    Own(String),
+    /// It is still to be given its MAC.
+    StandIn(String),
+}
+
+fn find_nic(mac: Mac, stand_in: Mac) -> Result<Found, InitError> {
     let start = Instant::now();
     while start.elapsed() < NIC_DEADLINE {
-        if let Some(name) = named_nic(Path::new(NICS), mac) {
-            return Ok(name);
+        let nics = Path::new(NICS);
+        let own = named_nic(nics, mac).map(Found::Own);
+        if let Some(found) = own.or_else(|| named_nic(nics, stand_in).map(Found::StandIn)) {
+            return Ok(found);
         }
         sleep(NIC_PAUSE);
     }
@@ -99,6 +118,20 @@ impl Interfaces {
             Some(gateway) => self.add_default_route(gateway, metric),
             None => Ok(()),
         }
+    }
+
+    /// virtio-net passes this on to the host, which from then on lets frames for that MAC in.
+    fn set_mac(&self, name: &str, mac: Mac) -> io::Result<()> {
+        let mut request = request(name)?;
+        let mut data = [0; 14];
+        for (place, octet) in data.iter_mut().zip(mac.0) {
+            *place = octet as libc::c_char;
+        }
+        request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+            sa_family: libc::ARPHRD_ETHER,
+            sa_data: data,
+        };
+        self.control(libc::SIOCSIFHWADDR, &raw mut request)
     }
 
     fn bring_up(&self, name: &str) -> io::Result<()> {
