@@ -27,6 +27,7 @@ mod nft;
 mod nics;
 mod port;
 mod project;
+mod spare;
 mod sysctl;
 mod tap;
 mod veth;

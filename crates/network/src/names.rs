@@ -79,6 +79,13 @@ impl Names {
         format!("{}t{vm}", self.prefix)
     }
 
+    /// Two taps that are nobody's yet, front and tenant: `ekpf4` and `ekpt4`.
+    #[must_use]
+    pub fn spare_links(&self, number: u32) -> (String, String) {
+        let prefix = &self.prefix;
+        (format!("{prefix}pf{number}"), format!("{prefix}pt{number}"))
+    }
+
     /// The project whose namespace has this name.
     #[must_use]
     pub fn parse_project_namespace(&self, name: &str) -> Option<ProjectId> {
@@ -161,6 +168,8 @@ mod tests {
             "eth0",
             "lo",
             "ek-front",
+            "ekpf7",
+            "ekpt7",
             "ekf-7",
             "br",
             "br0x",

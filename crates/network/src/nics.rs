@@ -50,11 +50,11 @@ pub struct TapNics {
 }
 
 /// The two bridges that a VM is put on, and the connections to where they are.
-struct Places {
-    host: Netlink,
+pub(crate) struct Places {
+    pub(crate) host: Netlink,
     front_bridge: Link,
-    project: Namespace,
-    tenant: Netlink,
+    pub(crate) project: Namespace,
+    pub(crate) tenant: Netlink,
     tenant_bridge: Link,
 }
 
@@ -184,7 +184,7 @@ impl Shared {
             .await
     }
 
-    async fn places(&self, nics: &VmNics) -> Result<Places, NetworkError> {
+    pub(crate) async fn places(&self, nics: &VmNics) -> Result<Places, NetworkError> {
         let host = self.host_netlink().await?;
         let front = self.names.front_bridge();
         let front_bridge = host
@@ -205,7 +205,7 @@ impl Shared {
     }
 
     /// Writes the rules of both links. The host's come first: they are the record.
-    async fn allow(
+    pub(crate) async fn allow(
         &self,
         nics: &VmNics,
         kind: LinkKind,
@@ -222,7 +222,7 @@ impl Shared {
     }
 
     /// Puts both links on their bridges and up, and tells the host where the VM is.
-    async fn connect(&self, nics: &VmNics, places: &Places) -> Result<(), NetworkError> {
+    pub(crate) async fn connect(&self, nics: &VmNics, places: &Places) -> Result<(), NetworkError> {
         let (front, tenant) = self.link_names(nics.vm);
         let link = places.tenant.existing_link(&tenant).await?;
         places
@@ -273,7 +273,7 @@ impl Shared {
     }
 }
 
-async fn open_tap(namespace: &Namespace, name: String) -> Result<OwnedFd, NetworkError> {
+pub(crate) async fn open_tap(namespace: &Namespace, name: String) -> Result<OwnedFd, NetworkError> {
     namespace
         .enter(format!("make tap {name}"), move || tap::open(&name))
         .await
