@@ -10,6 +10,8 @@ use crate::{Door, Host, Running, eventually};
 pub enum Driver {
     /// QEMU microVMs, accelerated as the machine allows.
     Machine,
+    /// The same, from a snapshot and a pool, which the server makes first.
+    Pooled,
     /// The balancer in a namespace of its own.
     Process,
 }
@@ -48,9 +50,11 @@ impl<'h> Evenkeel<'h> {
     /// Writes the configuration file, with `more` at its head, and returns its path.
     pub fn configure(host: &Host, driver: Driver, more: &str) -> PathBuf {
         let directory = host.directory().display();
+        // Most tests have one VM or two, and would wait longer for a snapshot than for these.
+        let snapshot = driver == Driver::Pooled;
         let driver = match driver {
             // Under `auto` each host would boot a VM only to learn that there is no KVM.
-            Driver::Machine => "tcg",
+            Driver::Machine | Driver::Pooled => "tcg",
             Driver::Process => "process",
         };
         let (balancer, image) = (
@@ -64,7 +68,8 @@ impl<'h> Evenkeel<'h> {
         };
         let text = format!(
             "state_directory = '{directory}/state'\nrun_directory = '{directory}/run'\n{more}\n\
-             {grace}[compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n"
+             {grace}[compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n\
+             snapshot = {snapshot}\n"
         );
         let path = host.path("evenkeel.toml");
         std::fs::write(&path, text).expect("the host's directory can be written");

@@ -1,6 +1,7 @@
 //! Everything that Evenkeel made on a host, as the host itself shows it, and as `info` says it should be.
 
 use std::fmt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ done
 for line in /proc/[0-9]*/cmdline; do
   tr '\0' ' ' 2>/dev/null <$line | grep -oE '(--owner|-name) evenkeel-[0-9a-f]{8}-[a-z0-9]+' | sed -E 's/.*-/process /'
 done
-ls @run@/vms 2>/dev/null | grep -E '^(vm|trial)' | sed 's/^/directory /'
+ls @run@/vms 2>/dev/null | grep -E '^(vm|trial|pool)' | sed 's/^/directory /'
 for installation in @installations@; do
   find /sys/fs/cgroup -depth -type d -path "*/evenkeel-$installation*" | sed -E 's,.*/evenkeel-[0-9a-f]+/?,cgroup ,' | sort -u
 done
@@ -51,7 +52,11 @@ impl World {
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{complaints}");
         let text = String::from_utf8_lossy(&output.stdout);
-        Self::sorted(text.lines().map(str::to_owned).collect())
+        let vms = host.path("run/vms");
+        let lines = text
+            .lines()
+            .map(|line| owner_of(line, &vms).unwrap_or_else(|| line.to_owned()));
+        Self::sorted(lines.collect())
     }
 
     /// What should be there by all that `info` tells: a front network, and what projects, subnets and
@@ -70,6 +75,18 @@ impl World {
             lines.push("cgroup ".into());
         }
         Self::sorted(lines)
+    }
+
+    /// The same without the machines of the pool that wait, which belong to nobody and come when they like, and
+    /// without the one of which a snapshot is being made.
+    #[must_use]
+    pub fn without_pool(&self) -> Self {
+        let is_unowned = |line: &String| {
+            let name = line.rsplit(['/', ' ']).next().unwrap_or_default();
+            name.starts_with("pool") || name == "trial" || is_spare(name)
+        };
+        let owned = self.0.iter().filter(|line| !is_unowned(line));
+        Self(owned.cloned().collect())
     }
 
     /// What an installation without projects has.
@@ -129,6 +146,23 @@ impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.0).finish()
     }
+}
+
+/// A machine of the pool that has become a VM keeps its tag; whose it is, the VM's directory tells.
+fn owner_of(line: &str, vms: &Path) -> Option<String> {
+    let number: u64 = line.strip_prefix("process pool")?.parse().ok()?;
+    let entries = std::fs::read_dir(vms).ok()?.flatten();
+    let mut owners = entries.filter_map(|entry| {
+        let record = std::fs::read(entry.path().join("vm.json")).ok()?;
+        let record: Value = serde_json::from_slice(&record).ok()?;
+        let name = entry.file_name().into_string().ok()?;
+        (name.starts_with("vm") && record["spare"] == number).then_some(name)
+    });
+    Some(format!("process {}", owners.next()?))
+}
+
+fn is_spare(link: &str) -> bool {
+    link.starts_with("ekpf") || link.starts_with("ekpt")
 }
 
 fn tell_project(door: &Door, project: &Value, lines: &mut Vec<String>) {

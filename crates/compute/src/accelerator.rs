@@ -91,10 +91,11 @@ async fn find_machine(
             .to_string_lossy()
             .into_owned(),
         image: image.manifest().version.clone(),
-        qemu,
+        qemu: qemu.clone(),
     };
     let mut machine = Machine {
         program,
+        version: qemu,
         image,
         accelerator: Accelerator::Tcg,
         tsc_khz: measure_tsc_khz().await,

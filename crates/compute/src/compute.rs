@@ -1,6 +1,7 @@
 //! The entrance: all VMs of one installation on this machine.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,10 @@ use crate::cgroup::Cgroups;
 use crate::changes::Changes;
 use crate::config::{ComputeConfig, VmSpec};
 use crate::directory::{self, Directory};
+use crate::pool::{self, Pool};
 use crate::qemu::Machine;
 use crate::readiness::{Accelerator, Readiness};
+use crate::snapshot::Snapshot;
 use crate::vm::{Vm, lock};
 use crate::{ComputeError, accelerator, log_file};
 
@@ -24,6 +27,15 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two looks at the size of logs.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What was made before anybody wanted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Whether VMs are restored from a snapshot.
+    pub snapshot: bool,
+    /// How many machines wait to become VMs.
+    pub waiting: usize,
+}
 
 /// All VMs of one installation on this machine. Clones share everything.
 #[derive(Clone)]
@@ -43,13 +55,19 @@ pub(crate) struct Inner {
     /// Held while a VM is made or removed, so that the two never meet.
     turns: Mutex<BTreeMap<VmId, Arc<tokio::sync::Mutex<()>>>>,
     readiness: Mutex<Readiness>,
-    machine: Mutex<Option<Machine>>,
+    pub machine: Mutex<Option<Machine>>,
+    /// What VMs are restored from, while it is there and trusted.
+    pub snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// Attempts at snapshots, and at machines from them, that failed.
+    pub snapshot_failures: AtomicU32,
+    pub pool: Pool,
     pub scanned: Mutex<Option<Instant>>,
 }
 
 impl Compute {
     /// Finds the VMs of this installation that run already, and takes them over: connects to their
-    /// channels and watches their processes. A trial boot that an earlier process left is ended.
+    /// channels and watches their processes. Trial boots and machines of the pool that an earlier process left are
+    /// ended.
     ///
     /// Must be called within a tokio runtime. VMs cannot be started before [`Self::prepare`] is done.
     ///
@@ -72,10 +90,14 @@ impl Compute {
             turns: Mutex::default(),
             readiness: Mutex::new(Readiness::Probing),
             machine: Mutex::default(),
+            snapshot: Mutex::default(),
+            snapshot_failures: AtomicU32::new(0),
+            pool: Pool::default(),
             scanned: Mutex::default(),
         });
         inner.adopt(Occasion::Start).await?;
         tokio::spawn(bound_logs(Arc::downgrade(&inner)));
+        tokio::spawn(pool::keep(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -97,6 +119,15 @@ impl Compute {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         lock(&self.inner.readiness).clone()
+    }
+
+    /// What was made before anybody wanted it.
+    #[must_use]
+    pub fn ahead(&self) -> Ahead {
+        Ahead {
+            snapshot: lock(&self.inner.snapshot).is_some(),
+            waiting: self.inner.pool.len(),
+        }
     }
 
     /// Makes sure that the VM's process runs and that its NICs are as they should be.

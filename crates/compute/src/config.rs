@@ -26,11 +26,17 @@ pub struct ComputeConfig {
     pub unprivileged: Identity,
     /// Milliseconds that the image may take to boot under KVM before KVM counts as unusable.
     pub kvm_deadline_ms: u64,
+    /// The shape of VMs for which to work ahead.
+    pub shape: VmShape,
+    /// Where snapshots are kept; every VM is booted when absent. Installations may share it.
+    pub snapshot_directory: Option<PathBuf>,
+    /// Machines that wait to become VMs.
+    pub pool: usize,
 }
 
 impl ComputeConfig {
     /// The configuration of a usual installation: QEMU from `PATH`, accelerator found by trying,
-    /// VMs as `nobody`.
+    /// VMs as `nobody`, each of them booted.
     ///
     /// `directory` receives the VMs' directories, `image_directory` holds the VM image, and
     /// `balancer_program` is the static balancer.
@@ -50,6 +56,9 @@ impl ComputeConfig {
             choice: ComputeChoice::Auto,
             unprivileged: Identity::NOBODY,
             kvm_deadline_ms: 8_000,
+            shape: VmShape::default(),
+            snapshot_directory: None,
+            pool: 0,
         }
     }
 }

@@ -13,6 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ComputeError;
 
+/// The directory of trial boots.
+const TRIAL: &str = "trial";
+
+/// Begins the names of directories of machines that are nobody's yet.
+const SPARE: &str = "pool-";
+
 /// Bytes in a unix socket's path: `sun_path` less its terminating zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
@@ -23,6 +29,9 @@ pub(crate) struct Record {
     pub driver: Driver,
     /// Without seed and time, which are filled in when it is sent.
     pub boot: Boot,
+    /// The number under which the machine was made before it became this VM; absent when it was made as it.
+    #[serde(default)]
+    pub spare: Option<u32>,
 }
 
 /// Paths of one VM.
@@ -37,7 +46,18 @@ impl Directory {
 
     /// The directory of trial boots below `parent`.
     pub(crate) fn of_trial(parent: &Path) -> Self {
-        Self(parent.join("trial"))
+        Self(parent.join(TRIAL))
+    }
+
+    /// The directory of a machine that is nobody's yet, below `parent`.
+    pub(crate) fn of_spare(parent: &Path, number: u32) -> Self {
+        Self(parent.join(format!("{SPARE}{number}")))
+    }
+
+    /// Makes this directory another one, at once and with all that is in it. Sockets in it go on.
+    pub(crate) fn become_one(&self, other: &Self) -> Result<(), ComputeError> {
+        other.remove()?;
+        fs::rename(&self.0, &other.0).map_err(ComputeError::file("rename", &self.0))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -135,6 +155,20 @@ pub(crate) fn list(parent: &Path) -> io::Result<Vec<VmId>> {
         vms.extend(id.and_then(|id| id.parse::<VmId>().ok()));
     }
     Ok(vms)
+}
+
+/// Removes what belongs to no VM below `parent`: directories of trial boots and of machines that were to
+/// become VMs. Their processes have ended.
+pub(crate) fn remove_unowned(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let unowned = |name: &str| name == TRIAL || name.starts_with(SPARE);
+        if name.to_str().is_some_and(unowned) {
+            absent_is_fine(fs::remove_dir_all(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a parent directory below which the longest socket path would not fit.

@@ -9,8 +9,11 @@ use model::{Driver, InstallationId, VmId};
 pub(crate) enum Purpose {
     /// A VM.
     Vm(VmId),
-    /// A trial boot that finds out whether KVM works.
+    /// A machine of the installation's own: a trial boot that finds out whether KVM works, or one of which a
+    /// snapshot is made.
     Trial,
+    /// A machine that waits to become a VM, or has become one: which, its directory tells.
+    Spare(u32),
 }
 
 /// One installation's mark on one process.
@@ -26,6 +29,7 @@ impl fmt::Display for Owner<'_> {
         match self.purpose {
             Purpose::Vm(vm) => write!(f, "vm{vm}"),
             Purpose::Trial => f.write_str("trial"),
+            Purpose::Spare(number) => write!(f, "pool{number}"),
         }
     }
 }
@@ -61,6 +65,9 @@ pub(crate) fn read_tag(arguments: &[&str], installation: &InstallationId) -> Opt
         .strip_prefix('-')?;
     let purpose = match rest {
         "trial" => Purpose::Trial,
+        spare if spare.starts_with("pool") => {
+            Purpose::Spare(spare.strip_prefix("pool")?.parse().ok()?)
+        }
         vm => Purpose::Vm(vm.strip_prefix("vm")?.parse().ok()?),
     };
     Some(Tagged {
@@ -120,7 +127,11 @@ mod tests {
     #[test]
     fn a_written_tag_is_read_back() {
         let installation = InstallationId("0a1b2c3d".to_owned());
-        for purpose in [Purpose::Vm(VmId(u64::MAX)), Purpose::Trial] {
+        for purpose in [
+            Purpose::Vm(VmId(u64::MAX)),
+            Purpose::Trial,
+            Purpose::Spare(9_999_999),
+        ] {
             let tag = Owner {
                 installation: &installation,
                 purpose,

@@ -46,9 +46,14 @@ impl Inner {
     /// Processes that carry the VM's tag and that nobody watches: a start that was broken off.
     async fn unwatched_processes(&self, vm: VmId) -> Result<Vec<Process>, ComputeError> {
         let found = self.tagged_processes().await?;
+        let spare = self.spare_of(vm);
         let ours = found
             .into_iter()
-            .filter(|found| found.tagged.purpose == Purpose::Vm(vm));
+            .filter(|found| match found.tagged.purpose {
+                Purpose::Vm(other) => other == vm,
+                Purpose::Spare(number) => Some(number) == spare,
+                Purpose::Trial => false,
+            });
         Ok(ours.map(|found| found.process).collect())
     }
 }

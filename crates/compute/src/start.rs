@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::{Boot, Driver, VmId};
@@ -19,12 +20,23 @@ use crate::directory::{Directory, Record};
 use crate::launch::{Launch, inheritable, launch, number};
 use crate::owner::{Owner, Purpose};
 use crate::pidfd::Process;
-use crate::qemu::{self, Disk, Machine, Nic};
+use crate::pool::can_be;
+use crate::qemu::{self, Disk, Machine, Memory, Nic};
+use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::vm::{Subject, Vm, lock};
 use crate::{ComputeError, log_file, process};
 
 /// Within which a new process opens its control channel. On a busy host QEMU takes a second.
 const START_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Within which a VM that was restored speaks. It takes some tenths of a second.
+const WORDS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A VM whose process runs and is watched.
+pub(crate) struct Started {
+    pub vm: Arc<Vm>,
+    pub directory: Directory,
+}
 
 impl Inner {
     /// See [`crate::Compute::ensure_vm`]; the caller holds the VM's turn.
@@ -40,40 +52,142 @@ impl Inner {
         let machine = self.machine(spec)?;
         // The channel of a process that has ended is given up before the next one takes its place.
         lock(&self.vms).remove(&spec.vm);
-        let directory = Directory::of_vm(&self.config.directory, spec.vm);
-        directory.ensure()?;
-        directory.write_record(&Record {
-            driver: spec.driver,
-            boot: boot_of(spec),
-        })?;
-        directory.clear_sockets()?;
-        let (process, accelerator) = match machine {
-            Some(machine) => {
-                let accelerator = machine.accelerator.to_string();
-                (
-                    self.start_qemu(spec, machine, &directory).await?,
-                    accelerator,
-                )
-            }
-            None => (
-                self.start_process(spec, &directory).await?,
-                "process".to_owned(),
-            ),
+        let started = match machine {
+            Some(machine) => self.start_machine(spec, &machine).await?,
+            None => self.start_process(spec).await?,
         };
+        await_channel(spec.vm, &started.vm, &started.directory).await
+    }
+
+    /// Starts a QEMU VM in the fastest way that works.
+    async fn start_machine(
+        &self,
+        spec: &VmSpec,
+        machine: &Machine,
+    ) -> Result<Started, ComputeError> {
+        self.pool.want();
+        match self.claim(spec).await {
+            Ok(Some(claimed)) => return Ok(claimed),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(vm = %spec.vm, %error, "a machine of the pool is of no use; making another");
+            }
+        }
+        let snapshot = lock(&self.snapshot).clone();
+        if let Some(snapshot) = snapshot.filter(|snapshot| can_be(snapshot.shape, spec)) {
+            match self.restore(spec, machine, &snapshot).await {
+                Ok(restored) => return Ok(restored),
+                Err(error) => self.distrust_snapshot(&error),
+            }
+        }
+        let directory = self.make_directory(spec)?;
+        let process = self.start_qemu(spec, machine, (&directory, None)).await?;
+        let accelerator = machine.accelerator.to_string();
+        let vm = self.watch(spec, process, (&directory, &accelerator), false)?;
+        Ok(Started { vm, directory })
+    }
+
+    async fn start_process(&self, spec: &VmSpec) -> Result<Started, ComputeError> {
+        let directory = self.make_directory(spec)?;
+        let process = self.run_process(spec, &directory).await?;
+        let vm = self.watch(spec, process, (&directory, "process"), false)?;
+        Ok(Started { vm, directory })
+    }
+
+    /// Starts a VM from the snapshot, and returns once it has spoken: one that does not come is not waited for.
+    async fn restore(
+        &self,
+        spec: &VmSpec,
+        machine: &Machine,
+        snapshot: &Snapshot,
+    ) -> Result<Started, SnapshotError> {
+        let failed = |error: ComputeError| SnapshotError::Machine(error.to_string());
+        let directory = self.make_directory(spec).map_err(failed)?;
+        let started = self.start_qemu(spec, machine, (&directory, Some(snapshot)));
+        let process = started.await.map_err(failed)?;
+        let loaded = async {
+            let mut qmp = snapshot::load(snapshot, &directory, &process).await?;
+            qmp.execute("cont").await?;
+            Ok(())
+        };
+        if let Err(error) = loaded.await {
+            let _gone_already = process.kill();
+            let _how = process.ended().await;
+            return Err(error);
+        }
+        let accelerator = machine.accelerator.to_string();
+        let watched = self.watch(spec, process, (&directory, &accelerator), true);
+        let vm = watched.map_err(failed)?;
+        if timeout(WORDS_DEADLINE, vm.first_words()).await.is_err() {
+            self.give_up(spec.vm, &vm).await;
+            let seconds = WORDS_DEADLINE.as_secs();
+            let text = format!("VM {} is silent for {seconds} s", spec.vm);
+            return Err(SnapshotError::Machine(text));
+        }
+        Ok(Started { vm, directory })
+    }
+
+    /// Boots VMs until there is a new snapshot, and says so.
+    pub(crate) fn distrust_snapshot(&self, error: &SnapshotError) {
+        self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.snapshot) = None;
+        self.pool.clear();
+        tracing::warn!(%error, "no VM can be restored from the snapshot; VMs are booted until there is a new one");
+    }
+
+    pub(crate) fn snapshot_failures(&self) -> u32 {
+        self.snapshot_failures.load(Ordering::Relaxed)
+    }
+
+    /// Begins to watch a process that is the VM from now on.
+    pub(crate) fn watch(
+        &self,
+        spec: &VmSpec,
+        process: Process,
+        (directory, accelerator): (&Directory, &str),
+        awaits_boot: bool,
+    ) -> Result<Arc<Vm>, ComputeError> {
         let subject = Subject {
             vm: spec.vm,
             driver: spec.driver,
-            accelerator,
+            accelerator: accelerator.to_owned(),
             process,
             directory: directory.clone(),
             boot: Some(boot_of(spec)),
             wanted: self.wanted(spec.vm, |wanted| wanted.subscribe()),
+            awaits_boot,
         };
         let vm = Vm::watch(subject, &self.changes)
             .map_err(ComputeError::file("watch", directory.path()))?;
         let vm = Arc::new(vm);
         lock(&self.vms).insert(spec.vm, vm.clone());
-        await_channel(spec.vm, &vm, &directory).await
+        Ok(vm)
+    }
+
+    /// Ends a VM that did not come to be one.
+    pub(crate) async fn give_up(&self, id: VmId, vm: &Vm) {
+        match vm.process.kill() {
+            Ok(()) => drop(vm.ended().await),
+            Err(error) => tracing::warn!(vm = %id, %error, "cannot end a VM that did not come"),
+        }
+        lock(&self.vms).remove(&id);
+    }
+
+    /// Makes the VM's directory with its record, first of all.
+    fn make_directory(&self, spec: &VmSpec) -> Result<Directory, ComputeError> {
+        let directory = Directory::of_vm(&self.config.directory, spec.vm);
+        directory.ensure()?;
+        directory.write_record(&Self::record(spec, None))?;
+        directory.clear_sockets()?;
+        Ok(directory)
+    }
+
+    pub(crate) fn record(spec: &VmSpec, spare: Option<u32>) -> Record {
+        Record {
+            driver: spec.driver,
+            boot: boot_of(spec),
+            spare,
+        }
     }
 
     /// The VM under watch, while its process lives.
@@ -88,7 +202,11 @@ impl Inner {
         match vm.driver {
             Driver::Process => self.ensure_veth_nics(spec).await,
             Driver::Qemu => {
-                let mended = self.network.mend_tap_nics(&spec.nics).await;
+                let mended = match self.spare_of(spec.vm) {
+                    // Its taps may not have come to their places.
+                    Some(number) => self.network.claim_spare_taps(number, &spec.nics).await,
+                    None => self.network.mend_tap_nics(&spec.nics).await,
+                };
                 mended.map_err(network_error(spec.vm))
             }
         }
@@ -99,7 +217,7 @@ impl Inner {
         made.map_err(network_error(spec.vm))
     }
 
-    async fn start_process(
+    async fn run_process(
         &self,
         spec: &VmSpec,
         directory: &Directory,
@@ -119,12 +237,12 @@ impl Inner {
     async fn start_qemu(
         &self,
         spec: &VmSpec,
-        machine: Machine,
-        directory: &Directory,
+        machine: &Machine,
+        (directory, from): (&Directory, Option<&Snapshot>),
     ) -> Result<Process, ComputeError> {
         let taps = self.network.ensure_tap_nics(&spec.nics).await;
         let TapNics { front, tenant } = taps.map_err(network_error(spec.vm))?;
-        let prepare = || -> io::Result<Launch> {
+        let begun = async {
             let disk = match spec.shape.disk_size {
                 0 => None,
                 gib => {
@@ -133,6 +251,7 @@ impl Inner {
                 }
             };
             let (front, tenant) = (inheritable(front)?, inheritable(tenant)?);
+            let memory = from.map(|from| inheritable(from.memory())).transpose()?;
             let nic = |id, tap: &std::os::fd::OwnedFd, mac: model::Mac| Nic {
                 id,
                 tap_fd: number(tap.as_fd()),
@@ -151,18 +270,21 @@ impl Inner {
                 ],
                 identity: self.config.unprivileged,
                 disk,
+                memory: match &memory {
+                    Some(memory) => Memory::Restored(number(memory.as_fd())),
+                    None => Memory::Fresh,
+                },
             };
-            Ok(Launch {
-                program: machine.program.clone(),
-                arguments: plan.arguments(),
-                log: log_file::open(&directory.qemu_log())?,
-                inherited: vec![front, tenant],
-                cgroups: self.cgroups.ensure(spec.vm, None),
-                confinement: None,
-            })
+            let inherited = [front, tenant].into_iter().chain(memory).collect();
+            qemu::begin(
+                machine,
+                &plan,
+                inherited,
+                self.cgroups.ensure(spec.vm, None),
+            )
+            .await
         };
-        let prepared = prepare().map_err(start_error(spec.vm))?;
-        run(spec.vm, prepared).await
+        begun.await.map_err(start_error(spec.vm))
     }
 
     fn owner(&self, vm: VmId) -> String {

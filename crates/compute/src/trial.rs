@@ -4,7 +4,6 @@
 //! or end QEMU at the first instruction. So the real image is booted, without NICs, until its init
 //! speaks on the channel.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,12 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::ComputeConfig;
 use crate::directory::Directory;
-use crate::launch::{Launch, launch};
 use crate::line::LineSplitter;
 use crate::log_file;
 use crate::owner::{Owner, Purpose};
 use crate::pidfd::Process;
-use crate::qemu::{Machine, Plan, Qmp};
+use crate::qemu::{Machine, Memory, Plan, Qmp, begin};
 use model::VmShape;
 
 /// Between two looks.
@@ -50,8 +48,9 @@ pub(crate) async fn boot(config: &ComputeConfig, machine: &Machine) -> Result<()
         nics: Vec::new(),
         identity: config.unprivileged,
         disk: None,
+        memory: Memory::Fresh,
     };
-    let process = start(machine, &plan)
+    let process = begin(machine, &plan, Vec::new(), Vec::new())
         .await
         .map_err(|error| error.to_string())?;
     let result = watch(config, &directory, &process).await;
@@ -66,20 +65,6 @@ pub(crate) async fn boot(config: &ComputeConfig, machine: &Machine) -> Result<()
     result
 }
 
-async fn start(machine: &Machine, plan: &Plan<'_>) -> io::Result<Process> {
-    let prepared = Launch {
-        program: machine.program.clone(),
-        arguments: plan.arguments(),
-        log: log_file::open(&plan.directory.qemu_log())?,
-        inherited: Vec::new(),
-        cgroups: Vec::new(),
-        confinement: None,
-    };
-    tokio::task::spawn_blocking(move || launch(prepared))
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-}
-
 async fn watch(
     config: &ComputeConfig,
     directory: &Directory,
@@ -89,7 +74,7 @@ async fn watch(
     let (channel, qmp) = (directory.channel(), directory.qmp());
     tokio::select! {
         spoke = timeout(deadline, first_words(&channel)) => {
-            spoke.map_err(|_| format!("it did not boot within {} ms", config.kvm_deadline_ms))
+            spoke.map(|_stream| ()).map_err(|_| format!("it did not boot within {} ms", config.kvm_deadline_ms))
         }
         status = stopped(&qmp) => Err(format!("its processor stopped ({status})")),
         end = process.ended() => {
@@ -99,12 +84,12 @@ async fn watch(
     }
 }
 
-/// Returns once a whole line has come over the channel.
-async fn first_words(channel: &Path) {
+/// Returns once a whole line has come over the channel, with the connection.
+pub(crate) async fn first_words(channel: &Path) -> UnixStream {
     let mut splitter = LineSplitter::default();
     let mut buffer = [0; 4096];
     let mut spoken = false;
-    while !spoken {
+    loop {
         let Ok(mut stream) = UnixStream::connect(channel).await else {
             sleep(PAUSE).await;
             continue;
@@ -112,7 +97,7 @@ async fn first_words(channel: &Path) {
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             splitter.push(buffer.get(..count).unwrap_or_default(), |_| spoken = true);
             if spoken {
-                break;
+                return stream;
             }
         }
     }

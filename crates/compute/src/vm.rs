@@ -18,6 +18,9 @@ use crate::qemu::{Qmp, QmpError};
 /// Between two attempts to connect to QEMU's control socket.
 const QMP_RECONNECT: Duration = Duration::from_millis(200);
 
+/// After which nobody waits for a VM's first words any more.
+const LONGEST_BOOT: Duration = Duration::from_secs(60);
+
 /// What a VM's watching begins with.
 pub(crate) struct Subject {
     pub vm: VmId,
@@ -29,6 +32,8 @@ pub(crate) struct Subject {
     /// Who the VM is; `None` when an adopted VM's record cannot be read.
     pub boot: Option<Boot>,
     pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
+    /// Whether the guest is known to wait for word who it is, whatever it says.
+    pub awaits_boot: bool,
 }
 
 /// One VM under watch. Dropping it leaves the VM alone and its channel free for another.
@@ -40,6 +45,7 @@ pub(crate) struct Vm {
     known: Arc<Mutex<Known>>,
     boot: watch::Sender<Option<Boot>>,
     connected: watch::Receiver<bool>,
+    spoken: watch::Receiver<bool>,
     exit: watch::Receiver<Option<String>>,
     tasks: [JoinHandle<()>; 2],
 }
@@ -59,6 +65,7 @@ impl Vm {
         let known = Arc::new(Mutex::new(Known::default()));
         let (boot, boot_told) = watch::channel(subject.boot);
         let (connected, connected_seen) = watch::channel(false);
+        let (spoken, spoken_heard) = watch::channel(false);
         let (exit, exit_seen) = watch::channel(None);
         let hear = listener(known.clone(), boot_told.clone(), changes.clone());
         let line = Line {
@@ -66,7 +73,9 @@ impl Vm {
             socket: subject.directory.channel(),
             boot: boot_told,
             wanted: subject.wanted,
+            awaits_boot: subject.awaits_boot,
             connected,
+            spoken,
         };
         let channel = tokio::spawn(converse(line, hear));
         let control = tokio::spawn(follow_qemu(
@@ -89,6 +98,7 @@ impl Vm {
             known,
             boot,
             connected: connected_seen,
+            spoken: spoken_heard,
             exit: exit_seen,
             tasks: [channel, control],
         })
@@ -135,6 +145,18 @@ impl Vm {
             *told = Some(boot.clone());
             news
         });
+    }
+
+    /// Whether the guest has said anything, or most likely never will.
+    pub(crate) fn has_come(&self) -> bool {
+        let overdue = self.since.elapsed() >= LONGEST_BOOT;
+        *self.spoken.borrow() || self.exit.borrow().is_some() || overdue
+    }
+
+    /// Waits until the guest has said anything.
+    pub(crate) async fn first_words(&self) {
+        let mut spoken = self.spoken.clone();
+        let _channel_task_ended = spoken.wait_for(|spoken| *spoken).await;
     }
 
     /// Waits until the control channel is connected.

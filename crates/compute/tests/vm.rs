@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "vm/snapshot.rs"]
+mod snapshot;
 mod support;
 
 use std::fs;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is said to a guest that did not speak first on this connection, so nothing piles up in a
-//! socket that nobody reads.
+//! socket that nobody reads. The one exception is Boot, once, to a guest that was restored in the moment in which
+//! it asks.
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,14 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
+    /// A new connection. A guest that is known to wait for Boot is told at once, not when it next asks.
+    pub(crate) fn new(awaits_boot: bool) -> Self {
+        Self {
+            awaits_boot,
+            ..Self::default()
+        }
+    }
+
     /// Takes note of what the guest said.
     pub(crate) fn hear(&mut self, message: &GuestMessage) {
         match message {

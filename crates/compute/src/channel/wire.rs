@@ -31,8 +31,12 @@ pub(crate) struct Line {
     pub boot: watch::Receiver<Option<Boot>>,
     /// What it should balance, once that is known.
     pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
+    /// Whether the guest is known to wait for word who it is, whatever it says.
+    pub awaits_boot: bool,
     /// Set while the socket is connected.
     pub connected: watch::Sender<bool>,
+    /// Set once the guest has said anything.
+    pub spoken: watch::Sender<bool>,
 }
 
 /// Talks to the VM until the task is aborted. Each heartbeat goes to `hear`.
@@ -55,7 +59,7 @@ async fn talk(
     hear: &(impl Fn(model::Heartbeat) + Send),
 ) -> io::Result<()> {
     let (mut reader, mut writer) = stream.into_split();
-    let mut conversation = Conversation::default();
+    let mut conversation = Conversation::new(std::mem::take(&mut line.awaits_boot));
     let mut splitter = LineSplitter::default();
     let mut log = GuestLog::default();
     let mut buffer = vec![0; READ_BYTES];
@@ -76,6 +80,7 @@ async fn talk(
                 }
                 splitter.push(bytes, |text| match serde_json::from_slice(text) {
                     Ok(said) => {
+                        line.spoken.send_if_modified(|spoken| !std::mem::replace(spoken, true));
                         conversation.hear(&said);
                         match said {
                             GuestMessage::Heartbeat(heartbeat) => hear(heartbeat),

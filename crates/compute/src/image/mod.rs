@@ -17,6 +17,7 @@ pub use build::{Recipe, build};
 pub use collectd::CollectdSource;
 pub use kernel::KernelSource;
 pub use manifest::{FileRecord, Image, Manifest};
+pub(crate) use manifest::{hexadecimal, sha256};
 
 use std::io;
 use std::path::PathBuf;

@@ -9,6 +9,9 @@ use crate::directory::Directory;
 use crate::readiness::Accelerator;
 use model::VmShape;
 
+/// The machine type.
+const MACHINE: &str = "microvm,acpi=on,pcie=off";
+
 /// One microVM as QEMU is told of it.
 pub(crate) struct Plan<'a> {
     /// The owner's tag, as the machine's name.
@@ -24,6 +27,18 @@ pub(crate) struct Plan<'a> {
     pub nics: Vec<Nic>,
     pub identity: Identity,
     pub disk: Option<Disk>,
+    pub memory: Memory,
+}
+
+/// Where a VM's memory comes from.
+pub(crate) enum Memory {
+    /// Anonymous, and empty.
+    Fresh,
+    /// A new file, which keeps what is written.
+    Kept(PathBuf),
+    /// A private copy, page by page as they are written, of the file behind the descriptor that QEMU has under
+    /// this number; the rest of the machine's state comes over QMP.
+    Restored(String),
 }
 
 /// A NIC whose tap the process inherits.
@@ -46,7 +61,7 @@ impl Plan<'_> {
         // that reboots (its kernel panicked) ends the process.
         line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
         line.option("-display", "none");
-        line.option("-machine", "microvm,acpi=on,pcie=off");
+        self.memory(&mut line);
         line.option("-accel", &self.accelerator.to_string());
         if self.accelerator == Accelerator::Kvm {
             line.option("-cpu", "host");
@@ -75,6 +90,21 @@ impl Plan<'_> {
         }
         self.confinement(&mut line);
         line.0
+    }
+
+    fn memory(&self, line: &mut Line) {
+        let (file, share) = match &self.memory {
+            Memory::Fresh => return line.option("-machine", MACHINE),
+            Memory::Kept(file) => (escaped(file), "on"),
+            Memory::Restored(number) => (PathBuf::from(format!("/proc/self/fd/{number}")), "off"),
+        };
+        line.option("-machine", &format!("{MACHINE},memory-backend=ram"));
+        let size = self.shape.memory_mib;
+        let before = format!("memory-backend-file,id=ram,size={size}M,share={share},mem-path=");
+        line.path("-object", &before, &file);
+        if let Memory::Restored(_) = self.memory {
+            line.option("-incoming", "defer");
+        }
     }
 
     fn chardevs(&self, line: &mut Line) {
@@ -194,6 +224,7 @@ mod tests {
             }],
             identity: Identity::NOBODY,
             disk: None,
+            memory: Memory::Fresh,
         }
     }
 
@@ -234,6 +265,21 @@ tsc=reliable -- init
 -runas 65534:65534";
         let line = words(&plan(&directory, Accelerator::Tcg)).join(" ");
         assert_eq!(line.replace(" -", "\n-").replace("\n-- ", " -- "), expected);
+    }
+
+    #[test]
+    fn a_restored_vm_differs_in_its_memory_alone() {
+        let directory = Directory::of_vm(Path::new("/run/ek"), VmId(7));
+        let mut plan = plan(&directory, Accelerator::Tcg);
+        let fresh = words(&plan).join(" ");
+        plan.memory = Memory::Restored("66".to_owned());
+        let expected = fresh.replace(
+            "-machine microvm,acpi=on,pcie=off",
+            "-machine microvm,acpi=on,pcie=off,memory-backend=ram \
+             -object memory-backend-file,id=ram,size=128M,share=off,mem-path=/proc/self/fd/66 \
+             -incoming defer",
+        );
+        assert_eq!(words(&plan).join(" "), expected);
     }
 
     #[test]

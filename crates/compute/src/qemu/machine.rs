@@ -18,6 +18,8 @@ const VERSION_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub program: PathBuf,
+    /// What QEMU says of its version.
+    pub version: String,
     pub image: Image,
     pub accelerator: Accelerator,
     pub tsc_khz: Option<u64>,

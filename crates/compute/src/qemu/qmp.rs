@@ -2,11 +2,14 @@
 //!
 //! QEMU serves one client on its socket; a later one waits until the earlier is gone.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -43,12 +46,43 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Carries out a command without arguments and returns its answer. Events that come before the
-    /// answer are passed over.
+    /// Carries out a command without arguments and returns its answer.
     pub(crate) async fn execute(&mut self, command: &str) -> Result<Value, QmpError> {
-        let mut line = json!({ "execute": command }).to_string();
-        line.push('\n');
+        self.execute_with(command, json!({})).await
+    }
+
+    /// Carries out a command and returns its answer.
+    pub(crate) async fn execute_with(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
+        let line = line_of(command, arguments);
         self.writer.write_all(line.as_bytes()).await?;
+        self.answer(command).await
+    }
+
+    /// Hands QEMU a copy of a descriptor, which it knows by `name` from then on.
+    pub(crate) async fn give(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
+        let line = line_of("getfd", json!({ "fdname": name }));
+        let stream: &UnixStream = self.writer.as_ref();
+        loop {
+            stream.writable().await?;
+            match stream.try_io(Interest::WRITABLE, || {
+                send_with(stream, line.as_bytes(), fd)
+            }) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // So short a line goes whole or not at all into a socket that is not full.
+                Ok(sent) if sent == line.len() => break,
+                Ok(_) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.answer("getfd").await.map(|_nothing| ())
+    }
+
+    /// The answer to the command that was just sent. Events that come before it are passed over.
+    async fn answer(&mut self, command: &str) -> Result<Value, QmpError> {
         loop {
             let message = self.read().await?;
             if let Some(answer) = message.get("return") {
@@ -90,4 +124,25 @@ impl Qmp {
         }
         Ok(serde_json::from_slice(&line).map_err(io::Error::from)?)
     }
+}
+
+fn line_of(command: &str, arguments: Value) -> String {
+    let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
+    line.push('\n');
+    line
+}
+
+fn send_with(stream: &UnixStream, bytes: &[u8], fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    // There is room for one, which is what is pushed.
+    let _fits = ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    let flags = SendFlags::NOSIGNAL;
+    Ok(sendmsg(
+        stream,
+        &[IoSlice::new(bytes)],
+        &mut ancillary,
+        flags,
+    )?)
 }

@@ -173,6 +173,30 @@ impl World {
         found
     }
 
+    /// What there is of machines that are nobody's: processes, directories and taps.
+    pub fn unowned(&self) -> Vec<String> {
+        let tag = format!("evenkeel-{}-", self.config.installation);
+        let mut unowned = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let mut words = line.split('\0').filter_map(|word| word.strip_prefix(&tag));
+            let is_unowned = |rest: &str| rest.starts_with("pool") || rest == "trial";
+            if words.any(is_unowned) {
+                unowned.push(format!("process {}", entry.file_name().display()));
+            }
+        }
+        for entry in fs::read_dir(&self.config.directory).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let is_unowned = name.starts_with("pool") || name == "trial";
+            unowned.extend(is_unowned.then_some(name));
+        }
+        let links = run("ip -o link");
+        let spare = |line: &&str| line.contains(": ekpf") || line.contains(": ekpt");
+        unowned.extend(links.lines().filter(spare).map(str::to_owned));
+        unowned
+    }
+
     /// Directories of the installation's cgroups that exist.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let name = format!("evenkeel-{}", self.config.installation);

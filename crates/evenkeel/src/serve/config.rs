@@ -104,6 +104,10 @@ pub struct ComputeSection {
     pub balancer: Option<PathBuf>,
     /// QEMU.
     pub qemu: PathBuf,
+    /// Whether VMs are restored from a snapshot where one fits, and not booted.
+    pub snapshot: bool,
+    /// Machines that are restored before anybody wants them.
+    pub pool: usize,
 }
 
 /// When a VM is held to be dead.
@@ -199,6 +203,8 @@ impl Default for ComputeSection {
             image: None,
             balancer: None,
             qemu: PathBuf::from("qemu-system-x86_64"),
+            snapshot: true,
+            pool: 1,
         }
     }
 }
@@ -343,6 +349,12 @@ impl Config {
             .image
             .clone()
             .unwrap_or_else(|| self.state_directory.join("image"))
+    }
+
+    /// Where snapshots of VMs are.
+    #[must_use]
+    pub fn snapshot_directory(&self) -> PathBuf {
+        self.state_directory.join("snapshots")
     }
 
     /// The static balancer.

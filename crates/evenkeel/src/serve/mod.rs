@@ -259,6 +259,11 @@ pub(crate) async fn open_world(shared: &Shared) -> anyhow::Result<(Network, Comp
     );
     compute_config.choice = config.compute.driver;
     compute_config.qemu_program.clone_from(&config.compute.qemu);
+    compute_config.shape = config.vm;
+    if config.compute.snapshot {
+        compute_config.snapshot_directory = Some(config.snapshot_directory());
+        compute_config.pool = config.compute.pool;
+    }
     let compute = Compute::open(compute_config, network.clone()).await?;
     Ok((network, compute))
 }

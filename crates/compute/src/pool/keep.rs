@@ -1,0 +1,107 @@
+//! Keeps snapshot and pool as they are configured, beside everything else.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Member;
+use crate::compute::Inner;
+use crate::qemu::Machine;
+use crate::snapshot::{self, Snapshot, SnapshotError};
+use crate::vm::lock;
+
+/// Between two looks at whether something is to be made.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Attempts that may fail, at snapshot and machines together, before VMs are booted cold for good.
+const MOST_FAILURES: u32 = 3;
+
+/// Makes the snapshot where there is none, and then machines one at a time, until the last clone of the
+/// [`crate::Compute`] is gone.
+pub(crate) async fn keep(compute: Weak<Inner>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked_for_snapshot = false;
+    loop {
+        ticks.tick().await;
+        let Some(inner) = compute.upgrade() else {
+            return;
+        };
+        let Some(machine) = inner.snapshot_machine() else {
+            continue;
+        };
+        // One that is there is taken at once; whatever takes time waits until nobody waits for us.
+        if !looked_for_snapshot {
+            looked_for_snapshot = true;
+            inner.find_snapshot(&machine).await;
+        }
+        if inner.is_at_rest() && inner.snapshot_failures() < MOST_FAILURES {
+            inner.work_ahead(&machine).await;
+        }
+    }
+}
+
+impl Inner {
+    /// The machine of which snapshots are made, where they are wanted and the usual VM can use one.
+    fn snapshot_machine(&self) -> Option<Machine> {
+        let wanted = self.config.snapshot_directory.is_some() && self.config.shape.disk_size == 0;
+        lock(&self.machine).clone().filter(|_| wanted)
+    }
+
+    /// Takes up the snapshot that an earlier server made, where it is still whole.
+    async fn find_snapshot(&self, machine: &Machine) {
+        let Some(place) = &self.config.snapshot_directory else {
+            return;
+        };
+        let shape = self.config.shape;
+        let (directory, khz) = (place.join(snapshot::key(machine, shape)), machine.tsc_khz);
+        let opened = tokio::task::spawn_blocking(move || Snapshot::open(&directory, shape, khz));
+        match opened.await {
+            Ok(Ok(found)) => *lock(&self.snapshot) = Some(Arc::new(found)),
+            Ok(Err(SnapshotError::Absent)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the snapshot is of no use; VMs are booted until there is a new one");
+            }
+            Err(panic) => tracing::error!(%panic, "the snapshot cannot be read"),
+        }
+    }
+
+    /// Whether nobody waits for a VM: none was wanted of late, and those there are have spoken.
+    fn is_at_rest(&self) -> bool {
+        self.pool.is_quiet() && lock(&self.vms).values().all(|vm| vm.has_come())
+    }
+
+    /// Makes the one thing that is missing most.
+    async fn work_ahead(&self, machine: &Machine) {
+        let snapshot = lock(&self.snapshot).clone();
+        match snapshot {
+            None => self.make_snapshot(machine).await,
+            Some(snapshot) if self.pool.len() < self.config.pool => {
+                match Member::make(&self.config, &self.network, machine, snapshot).await {
+                    Ok(member) => {
+                        tracing::info!(number = member.number, "a machine waits in the pool");
+                        self.pool.add(member);
+                    }
+                    Err(error) => self.distrust_snapshot(&error),
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    async fn make_snapshot(&self, machine: &Machine) {
+        let Some(place) = &self.config.snapshot_directory else {
+            return;
+        };
+        let key = snapshot::key(machine, self.config.shape);
+        let place = (place.as_path(), key.as_str());
+        match snapshot::make(&self.config, &self.network, machine, place).await {
+            Ok(made) => {
+                tracing::info!("VMs are restored from a snapshot from now on");
+                *lock(&self.snapshot) = Some(Arc::new(made));
+            }
+            Err(error) => self.distrust_snapshot(&error),
+        }
+    }
+}
