@@ -124,7 +124,9 @@ fn siblings_from_one_snapshot_differ_in_all_that_must_and_know_the_time() {
             let head = heads.recv_timeout(PATIENCE).unwrap();
             identities.push(header(&head, "X-Request-Id: "));
         }
-        // Each is what its first thread drew first from the guest's random numbers.
+        // Each is what its first thread drew first from the guest's random numbers. That they differ does not
+        // show what parts them: the kernel mixes in its clocks as well, so with equal seeds, or without the call
+        // for new keys, they were seen to differ too.
         assert_ne!(identities[0], identities[1]);
 
         // An empty configuration is answered by the balancer itself, with its own idea of the time.
