@@ -1,6 +1,7 @@
 //! One VM whose process was started or found: what is known of it, and the tasks that watch it.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 use crate::changes::Changes;
 use crate::channel::{Line, Rhythm, converse, worth_a_round};
 use crate::directory::Directory;
+use crate::log_file;
 use crate::pidfd::Process;
 use crate::qemu::{Qmp, QmpError};
 
@@ -68,9 +70,10 @@ impl Vm {
         let (spoken, spoken_heard) = watch::channel(false);
         let (exit, exit_seen) = watch::channel(None);
         let hear = listener(known.clone(), boot_told.clone(), changes.clone());
+        let directory = subject.directory;
         let line = Line {
             vm: subject.vm,
-            socket: subject.directory.channel(),
+            socket: directory.channel(),
             boot: boot_told,
             wanted: subject.wanted,
             awaits_boot: subject.awaits_boot,
@@ -80,12 +83,14 @@ impl Vm {
         let channel = tokio::spawn(converse(line, hear));
         let control = tokio::spawn(follow_qemu(
             subject.driver,
-            subject.directory,
+            directory.clone(),
             known.clone(),
         ));
         // Not among the tasks that end with `self`: a child is to be reaped whoever watches it.
+        let logs = [directory.qemu_log(), directory.balancer_log()];
         tokio::spawn(await_end(
             subject.process.try_clone()?,
+            logs,
             known.clone(),
             exit,
             changes.clone(),
@@ -195,8 +200,11 @@ fn listener(
     }
 }
 
+/// Says how a process ended, and, of one that never came to speak, the last that it printed: what kept it from
+/// its work.
 async fn await_end(
     process: Process,
+    logs: [PathBuf; 2],
     known: Arc<Mutex<Known>>,
     exit: watch::Sender<Option<String>>,
     changes: Changes,
@@ -205,10 +213,21 @@ async fn await_end(
         Ok(end) => end,
         Err(error) => format!("cannot be watched: {error}"),
     };
-    let reason = lock(&known).shutdown.take();
-    exit.send_replace(Some(match reason {
+    let (reason, has_spoken) = {
+        let mut known = lock(&known);
+        (known.shutdown.take(), known.heartbeat.is_some())
+    };
+    let said = match has_spoken {
+        true => String::new(),
+        false => logs.map(|log| log_file::tail(&log)).concat(),
+    };
+    let end = match reason {
         Some(reason) => format!("{end} ({reason})"),
         None => end,
+    };
+    exit.send_replace(Some(match said.is_empty() {
+        true => end,
+        false => format!("{end}: {said}"),
     }));
     changes.bump();
 }

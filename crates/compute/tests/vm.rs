@@ -412,7 +412,8 @@ fn a_program_that_ends_at_once_is_told_with_what_it_said() {
         // The listening socket is there before the program, so its end may be seen a moment later.
         let failed = compute.ensure_vm(&spec).await;
         let sight = until(&compute, spec.vm, "its end", |sight| sight.exit.is_some()).await;
-        assert_eq!(sight.exit.as_deref(), Some("exited with status 3"));
+        let end = sight.exit.as_deref();
+        assert_eq!(end, Some("exited with status 3: no such luck"));
         if let Err(error) = failed {
             assert!(error.to_string().contains("no such luck"), "{error}");
         }

@@ -50,6 +50,9 @@ pub struct InstanceLayout {
     /// When VMs of the instance were last found down, oldest first; a bounded memory, so that an
     /// instance whose VMs die one after the other is given new ones ever more slowly.
     pub downs: Vec<Timestamp>,
+    /// What the last of them died of, in words.
+    #[serde(default)]
+    pub last_down: Option<String>,
     /// What the load asks for.
     #[serde(default)]
     pub scale: ScaleLayout,

@@ -11,13 +11,22 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 /// Deaths of VMs that an instance remembers: enough for the longest wait of the largest instance.
 const MOST_DOWNS: usize = (MAX_VMS + 2 + MOST_DOUBLINGS) as usize;
 
-/// Adds deaths that were found just now to an instance's memory, and drops the old ones from it.
-pub(crate) fn remember_deaths(inputs: Inputs<'_>, instance: &mut InstanceLayout, found: usize) {
+/// Adds deaths that were found just now, each with its cause, to an instance's memory, and drops the old ones
+/// from it.
+pub(crate) fn remember_deaths(
+    inputs: Inputs<'_>,
+    instance: &mut InstanceLayout,
+    found: Vec<String>,
+) {
     let downs = &mut instance.downs;
-    downs.extend(std::iter::repeat_n(inputs.now, found));
+    downs.extend(std::iter::repeat_n(inputs.now, found.len()));
     downs.retain(|at| inputs.now.since_ms(*at) < inputs.settings.windows.downs_ms);
     let surplus = downs.len().saturating_sub(MOST_DOWNS);
     downs.drain(..surplus);
+    instance.last_down = match instance.downs.is_empty() {
+        true => None,
+        false => found.into_iter().next_back().or(instance.last_down.take()),
+    };
 }
 
 /// The time before which an instance gets no further VM in place of a dead one, where it has to wait.

@@ -31,14 +31,14 @@ const CHECKS_MARGIN_MS: u64 = 5_000;
 pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout) {
     for (id, standing) in &mut layout.instances {
         let known = before.instances.get(id);
-        let mut found = 0;
+        let mut found = Vec::new();
         for (vm_id, vm) in staying(standing).filter(|(_, vm)| breaker::is_held(vm)) {
             let served = known
                 .and_then(|known| known.vms.get(&vm_id))
                 .is_some_and(|known| known.verdict != Verdict::Starting);
             if !served {
                 vm.leaving = Some(leaving(inputs, format!("it is down: {}", vm.evidence)));
-                found += 1;
+                found.push(vm.evidence.clone());
             }
         }
         remember_deaths(inputs, standing, found);
@@ -68,7 +68,7 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
 }
 
 fn set_aside(inputs: Inputs<'_>, standing: &mut InstanceLayout, allowance: &mut usize) {
-    let mut found = 0;
+    let mut found = Vec::new();
     let down = staying(standing).filter(|(_, vm)| breaker::is_held(vm));
     for (_, vm) in down.take(*allowance) {
         vm.aside = Some(Aside {
@@ -76,9 +76,9 @@ fn set_aside(inputs: Inputs<'_>, standing: &mut InstanceLayout, allowance: &mut 
             reason: vm.evidence.clone(),
             open_since: None,
         });
-        found += 1;
+        found.push(vm.evidence.clone());
     }
-    *allowance -= found;
+    *allowance -= found.len();
     remember_deaths(inputs, standing, found);
 }
 
@@ -150,6 +150,11 @@ fn give_up(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
             (false, false) => continue,
         };
         vm.leaving = Some(leaving(inputs, words));
+        // One that has begun to come back comes too late: whoever leaves is believed no more.
+        if vm.verdict != Verdict::Down {
+            vm.verdict = Verdict::Down;
+            vm.since = inputs.now;
+        }
         surplus = surplus.saturating_sub(1);
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Layout) {
                     vms,
                     downs: Vec::new(),
                     scale: ScaleLayout::default(),
+                    last_down: None,
                 };
                 layout.instances.insert(*id, made);
             }

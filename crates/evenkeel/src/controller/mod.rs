@@ -114,13 +114,13 @@ impl Controller {
         info!("the controller began");
         loop {
             watchdog.feed();
-            if let Err(error) = self.rounds().await {
-                error!(
-                    error = format!("{error:#}"),
-                    "a round of the controller failed; trying again"
-                );
+            let failure = self.rounds().await.err();
+            let failure = failure.map(|error| format!("{error:#}"));
+            if let Some(error) = &failure {
+                error!(error, "a round of the controller failed; trying again");
                 tokio::time::sleep(FAILURE_PAUSE).await;
             }
+            self.reporter.tell_failure(failure);
             tokio::select! {
                 () = &mut shutdown => break,
                 () = intents.changed() => self.intent_is_stale = true,

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use model::{InstanceId, InstanceReport, ProjectId, Report};
-use store::status::{REPORT_PREFIX, TROUBLES_KEY, project_report_key, report_key};
+use store::status::{REPORT_PREFIX, TROUBLES_KEY, project_report_key, put_trouble, report_key};
 use store::{Store, Transaction};
 
 /// Figures that change all the time are told this often; anything else at once.
 const FIGURES_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Under which rounds that fail are a trouble.
+const FAILURE: &str = "controller/rounds";
 
 /// Writes the report's changes to the status store.
 pub(super) struct Reporter {
@@ -16,6 +19,8 @@ pub(super) struct Reporter {
     told: BTreeMap<InstanceId, Told>,
     projects: BTreeSet<ProjectId>,
     troubles: Option<Vec<String>>,
+    /// What was said of rounds that fail; nothing yet, that none does, or why.
+    failure: Option<Option<String>>,
     /// Where an earlier controller told something, until this one has told what it knows. It stands until
     /// then: what has no account counts as gone.
     inherited: BTreeSet<String>,
@@ -36,6 +41,7 @@ impl Reporter {
             told: BTreeMap::new(),
             projects: BTreeSet::new(),
             troubles: None,
+            failure: None,
             inherited: told.into_iter().map(|entry| entry.key).collect(),
         })
     }
@@ -80,6 +86,20 @@ impl Reporter {
         self.projects = projects;
         self.troubles = Some(report.troubles.clone());
         Ok(())
+    }
+
+    /// Says why nothing is decided at the moment, or that all is well again. What cannot be told is in the log,
+    /// and is tried again after the next round.
+    pub(super) fn tell_failure(&mut self, failure: Option<String>) {
+        if self.failure.as_ref() == Some(&failure) {
+            return;
+        }
+        let words = failure
+            .as_ref()
+            .map(|error| format!("nothing is changed at the moment; what serves goes on: {error}"));
+        if put_trouble(&self.status, FAILURE, words.as_deref()).is_ok() {
+            self.failure = Some(failure);
+        }
     }
 
     fn untold(&self, report: &Report) -> Vec<(InstanceId, Told)> {

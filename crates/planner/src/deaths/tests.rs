@@ -10,7 +10,7 @@ fn waits_ms(wanted: usize, deaths: usize) -> Option<u64> {
         .remove(&InstanceId(1))
         .expect("it stands");
     bench.now = Timestamp(1_000_000);
-    remember_deaths(bench.inputs(), &mut standing, deaths);
+    remember_deaths(bench.inputs(), &mut standing, causes(deaths));
     replacement_due(&standing, wanted).map(|due| due.since_ms(bench.now))
 }
 
@@ -48,12 +48,20 @@ fn deaths_are_forgotten_after_a_while_and_only_so_many_are_remembered() {
         .instances
         .remove(&InstanceId(1))
         .expect("it stands");
-    remember_deaths(bench.inputs(), &mut standing, 1_000);
+    remember_deaths(bench.inputs(), &mut standing, causes(1_000));
     assert_eq!(standing.downs.len(), MOST_DOWNS);
     bench.pass(bench.settings.windows.downs_ms - 1);
-    remember_deaths(bench.inputs(), &mut standing, 0);
+    remember_deaths(bench.inputs(), &mut standing, causes(0));
     assert_eq!(standing.downs.len(), MOST_DOWNS);
     bench.pass(1);
-    remember_deaths(bench.inputs(), &mut standing, 1);
+    remember_deaths(bench.inputs(), &mut standing, causes(1));
     assert_eq!(standing.downs, [bench.now]);
+    assert_eq!(standing.last_down.as_deref(), Some("cause 0"));
+    bench.pass(bench.settings.windows.downs_ms);
+    remember_deaths(bench.inputs(), &mut standing, causes(0));
+    assert_eq!(standing.last_down, None);
+}
+
+fn causes(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("cause {n}")).collect()
 }

@@ -131,8 +131,10 @@ fn missing_vms(
 }
 
 fn held_back(inputs: Inputs<'_>, standing: &InstanceLayout, due: Timestamp) -> String {
+    let cause = standing.last_down.as_ref();
+    let cause = cause.map_or_else(String::new, |cause| format!(" (the last one: {cause})"));
     format!(
-        "{} VMs were found down within {} s, so the next one is held back for {} s more",
+        "{} VMs were found down within {} s, so the next one is held back for {} s more{cause}",
         standing.downs.len(),
         inputs.settings.windows.downs_ms / 1_000,
         due.since_ms(inputs.now).div_ceil(1_000)
