@@ -42,13 +42,14 @@ test: checks-setup ## every check: format, lints, unit, property and end-to-end 
 	@scripts/test
 
 .PHONY: soak
-soak: checks-setup ## change under load, ten times the tests', and ten minutes on a starved host: bench/results
+soak: checks-setup ## long runs: change under load, a starved host, kills at each step twice in a row: bench/results
 	@$(MAKE) balancer
 	@rm -f bench/results/lossless.json bench/results/detection.json
 	@EVENKEEL_SOAK=10 EVENKEEL_SOAK_RESULTS=$(CURDIR)/bench/results/lossless.json \
 	  scripts/test --profile soak -E 'binary(lossless)'
 	@EVENKEEL_SOAK=20 EVENKEEL_SOAK_RESULTS=$(CURDIR)/bench/results/detection.json \
 	  scripts/test --profile soak --run-ignored all -E 'binary(detection) & test(starved)'
+	@EVENKEEL_SOAK=1 scripts/test --profile soak --run-ignored all -E 'binary(steps)'
 
 .PHONY: checks-setup
 checks-setup:

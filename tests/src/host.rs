@@ -284,6 +284,12 @@ impl Running<'_> {
         self.end("TERM")
     }
 
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.nsenter.try_wait(), Ok(None))
+    }
+
     fn end(&mut self, signal: &str) -> bool {
         let _ = self.host.try_shell(&format!("kill -{signal} {}", self.pid));
         self.nsenter.wait().is_ok_and(|status| status.success())

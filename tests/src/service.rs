@@ -20,6 +20,8 @@ pub enum Driver {
 pub struct Evenkeel<'h> {
     host: &'h Host,
     running: Option<Running<'h>>,
+    /// Where it tells its steps, if it is to.
+    steps: Option<PathBuf>,
 }
 
 impl<'h> Evenkeel<'h> {
@@ -44,7 +46,13 @@ impl<'h> Evenkeel<'h> {
         Self {
             host,
             running: None,
+            steps: None,
         }
+    }
+
+    /// Has it tell its steps in this directory, and obey the orders there, from its next start on.
+    pub fn tell_steps(&mut self, directory: PathBuf) {
+        self.steps = Some(directory);
     }
 
     /// Writes the configuration file, with `more` at its head, and returns its path.
@@ -78,16 +86,30 @@ impl<'h> Evenkeel<'h> {
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`].
     pub fn resume(&mut self) {
-        let config = self.host.path("evenkeel.toml");
-        let config = config.to_str().expect("the path is text");
-        let program = from_environment("EVENKEEL_PROGRAM");
-        self.running = Some(
-            self.host
-                .start("evenkeel", program, &["serve", "--config", config]),
-        );
+        self.launch();
         eventually("the door opens", || {
             self.door().ask("info", "system", serde_json::json!({}))
         });
+    }
+
+    /// The same, without waiting for its door.
+    pub fn launch(&mut self) {
+        let config = self.host.path("evenkeel.toml");
+        let config = config.to_str().expect("the path is text");
+        let program = from_environment("EVENKEEL_PROGRAM");
+        let steps = self.steps.as_ref();
+        let steps = steps.map(|steps| format!("EVENKEEL_STEPS={}", steps.display()));
+        let mut line: Vec<&str> = steps.iter().map(String::as_str).collect();
+        line.extend([program.as_str(), "serve", "--config", config]);
+        self.running = Some(self.host.start("evenkeel", "env", &line));
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    /// When it was not started, or ended by the test.
+    pub fn has_ended(&mut self) -> bool {
+        self.running.as_mut().expect("it was started").has_ended()
     }
 
     /// Kills the server with SIGKILL. VMs go on.

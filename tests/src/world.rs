@@ -15,19 +15,23 @@ list() {
     s,^table ([a-z]+) ek .*,table $1/\1,p
     s,^.*chain (ek[ft][0-9]+) .*,chain $1/\1,p
     s,^.*\"(ek[ft][0-9]+)\" : goto.*,element $1/\1,p"
+  nft list ruleset 2>/dev/null | sed -n '/set fenced {/,/}$/p' | grep -oE '"ek[ft][0-9]+"|[0-9.]{7,}' |
+    tr -d '"' | sed "s,^,fenced $1/,"
 }
-list host | grep -E '^(link host/ek|element|chain|table)'
+list host | grep -E '^(link host/ek|element|fenced|chain|table)'
 ip neigh show nud permanent dev ek-front 2>/dev/null | sed -E 's/^([0-9.]+) .*/neighbour \1/'
 for namespace in $(ls /run/netns 2>/dev/null | grep '^ek-'); do
   echo "namespace $namespace"
   nsenter --net=/run/netns/$namespace bash -c "$(declare -f list); list $namespace"
 done
-for line in /proc/[0-9]*/cmdline; do
-  tr '\0' ' ' 2>/dev/null <$line | grep -oE '(--owner|-name) evenkeel-[0-9a-f]{8}-[a-z0-9]+' | sed -E 's/.*-/process /'
-done
+cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' | grep -oE '(--owner|-name) evenkeel-[0-9a-f]{8}-[a-z0-9]+' |
+  sed -E 's/.*-/process /'
 ls @run@/vms 2>/dev/null | grep -E '^(vm|trial|pool)' | sed 's/^/directory /'
+for directory in @run@/vms/vm*; do
+  [ -e $directory/qmp.sock ] || (cd @run@/vms && find $(basename $directory) -mindepth 1 2>/dev/null | sed 's/^/file /')
+done
 for installation in @installations@; do
-  find /sys/fs/cgroup -depth -type d -path "*/evenkeel-$installation*" | sed -E 's,.*/evenkeel-[0-9a-f]+/?,cgroup ,' | sort -u
+  find /sys/fs/cgroup{,/*}/evenkeel-$installation* -depth -type d 2>/dev/null | sed -E 's,.*/evenkeel-[0-9a-f]+/?,cgroup ,' | sort -u
 done
 true
 "#;
@@ -193,14 +197,27 @@ fn tell_vm(project: &str, vm: &Value, lines: &mut Vec<String>) {
     }
     let address = vm["address"].as_str().unwrap_or_default();
     lines.push(format!("neighbour {address}"));
+    if is_fenced(vm) {
+        lines.push(format!("fenced host/ekf{id}"));
+        lines.push(format!("fenced host/{address}"));
+        lines.push(format!("fenced {project}/ekt{id}"));
+    }
     for thing in ["process", "directory", "cgroup"] {
         lines.push(format!("{thing} vm{id}"));
     }
     if vm["driver"] == "process" {
+        let files = ["balancer.log", "channel.sock", "vm.json"];
+        lines.extend(files.map(|file| format!("file vm{id}/{file}")));
         let namespace = format!("ek-v{id}");
         lines.push(format!("namespace {namespace}"));
         lines.extend(["front", "tenant"].map(|link| format!("link {namespace}/{link}")));
     }
+}
+
+/// Whether the host has closed its ports.
+fn is_fenced(vm: &Value) -> bool {
+    let aside = vm["aside"].as_str().unwrap_or_default();
+    aside.contains("its ports are closed")
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use model::{BalancerConfig, Driver, VmId, VmSight};
+use model::{BalancerConfig, Driver, STEP, VmId, VmSight};
 use network::Network;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::trace;
 
 use crate::adoption::Occasion;
 use crate::cgroup::Cgroups;
@@ -169,15 +170,18 @@ impl Compute {
     /// set is passed over. The VM need not exist yet.
     pub fn set_config(&self, vm: VmId, config: BalancerConfig) {
         self.inner.wanted(vm, |wanted| {
-            wanted.send_if_modified(|current| {
-                let passed_over = current
-                    .as_ref()
-                    .is_some_and(|current| current.generation >= config.generation);
-                if !passed_over {
-                    *current = Some(Arc::new(config));
-                }
-                !passed_over
-            });
+            wanted
+                .send_if_modified(|current| {
+                    let passed_over = current
+                        .as_ref()
+                        .is_some_and(|current| current.generation >= config.generation);
+                    if !passed_over {
+                        trace!(target: STEP, "before push config");
+                        *current = Some(Arc::new(config));
+                    }
+                    !passed_over
+                })
+                .then(|| trace!(target: STEP, "after push config"));
         });
     }
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use model::VmId;
+use model::{STEP, VmId};
 use tokio::time::timeout;
+use tracing::trace;
 
 use crate::ComputeError;
 use crate::compute::Inner;
@@ -26,6 +27,7 @@ impl Inner {
         for process in self.unwatched_processes(vm).await? {
             end(vm, &process, process.ended()).await?;
         }
+        trace!(target: STEP, "compute: end of a process");
         self.network
             .remove_vm_nics(vm)
             .await
@@ -38,7 +40,9 @@ impl Inner {
                 path,
                 source,
             })?;
+        trace!(target: STEP, "compute: removal of a cgroup");
         Directory::of_vm(&self.config.directory, vm).remove()?;
+        trace!(target: STEP, "compute: removal of a directory");
         lock(&self.vms).remove(&vm);
         Ok(())
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::{Boot, Driver, VmId};
+use model::{Boot, Driver, STEP, VmId};
 use network::TapNics;
 use tokio::time::timeout;
+use tracing::trace;
 
 use crate::adoption::Occasion;
 use crate::compute::Inner;
@@ -24,7 +25,7 @@ use crate::pool::can_be;
 use crate::qemu::{self, Disk, Machine, Memory, Nic};
 use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::vm::{Subject, Vm, lock};
-use crate::{ComputeError, log_file, process};
+use crate::{ComputeError, process};
 
 /// Within which a new process opens its control channel. On a busy host QEMU takes a second.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -35,7 +36,6 @@ const WORDS_DEADLINE: Duration = Duration::from_secs(10);
 /// A VM whose process runs and is watched.
 pub(crate) struct Started {
     pub vm: Arc<Vm>,
-    pub directory: Directory,
 }
 
 impl Inner {
@@ -56,7 +56,7 @@ impl Inner {
             Some(machine) => self.start_machine(spec, &machine).await?,
             None => self.start_process(spec).await?,
         };
-        await_channel(spec.vm, &started.vm, &started.directory).await
+        await_channel(spec.vm, &started.vm).await
     }
 
     /// Starts a QEMU VM in the fastest way that works.
@@ -84,14 +84,14 @@ impl Inner {
         let process = self.start_qemu(spec, machine, (&directory, None)).await?;
         let accelerator = machine.accelerator.to_string();
         let vm = self.watch(spec, process, (&directory, &accelerator), false)?;
-        Ok(Started { vm, directory })
+        Ok(Started { vm })
     }
 
     async fn start_process(&self, spec: &VmSpec) -> Result<Started, ComputeError> {
         let directory = self.make_directory(spec)?;
         let process = self.run_process(spec, &directory).await?;
         let vm = self.watch(spec, process, (&directory, "process"), false)?;
-        Ok(Started { vm, directory })
+        Ok(Started { vm })
     }
 
     /// Starts a VM from the snapshot, and returns once it has spoken: one that does not come is not waited for.
@@ -124,7 +124,7 @@ impl Inner {
             let text = format!("VM {} is silent for {seconds} s", spec.vm);
             return Err(SnapshotError::Machine(text));
         }
-        Ok(Started { vm, directory })
+        Ok(Started { vm })
     }
 
     /// Boots VMs until there is a new snapshot, and says so.
@@ -147,6 +147,7 @@ impl Inner {
         (directory, accelerator): (&Directory, &str),
         awaits_boot: bool,
     ) -> Result<Arc<Vm>, ComputeError> {
+        trace!(target: STEP, "compute: process");
         let subject = Subject {
             vm: spec.vm,
             driver: spec.driver,
@@ -177,7 +178,9 @@ impl Inner {
     fn make_directory(&self, spec: &VmSpec) -> Result<Directory, ComputeError> {
         let directory = Directory::of_vm(&self.config.directory, spec.vm);
         directory.ensure()?;
+        trace!(target: STEP, "compute: directory");
         directory.write_record(&Self::record(spec, None))?;
+        trace!(target: STEP, "compute: record");
         directory.clear_sockets()?;
         Ok(directory)
     }
@@ -230,6 +233,7 @@ impl Inner {
             vcpu: spec.shape.vcpu,
             cgroups: self.cgroups.ensure(spec.vm, Some(spec.shape.memory_mib)),
         };
+        trace!(target: STEP, "compute: cgroup");
         let prepared = process::prepare(&self.config, plan).map_err(start_error(spec.vm))?;
         run(spec.vm, prepared).await
     }
@@ -321,20 +325,15 @@ async fn run(vm: VmId, prepared: Launch) -> Result<Process, ComputeError> {
         })
 }
 
-/// Waits until the process listens on its channel, and tells an end before that with the log's last
-/// lines.
-async fn await_channel(vm: VmId, watched: &Vm, directory: &Directory) -> Result<(), ComputeError> {
+/// Waits until the process listens on its channel.
+async fn await_channel(vm: VmId, watched: &Vm) -> Result<(), ComputeError> {
     let failed = |reason: String| Err(ComputeError::Start { vm, reason });
     tokio::select! {
         connected = timeout(START_DEADLINE, watched.channel_connected()) => match connected {
             Ok(()) => Ok(()),
             Err(_) => failed(format!("its control channel does not answer after {} s", START_DEADLINE.as_secs())),
         },
-        end = watched.ended() => {
-            let logs = [directory.qemu_log(), directory.balancer_log()];
-            let said = logs.map(|log| log_file::tail(&log)).concat();
-            failed(format!("its process {end}: {said}"))
-        }
+        end = watched.ended() => failed(format!("its process {end}")),
     }
 }
 

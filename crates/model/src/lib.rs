@@ -23,6 +23,7 @@ mod project;
 mod recent;
 mod report;
 mod scaling;
+mod step;
 
 pub use addresses::{Mac, MacError};
 pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
@@ -57,3 +58,4 @@ pub use project::{Attachment, Project};
 pub use recent::RecentMaximum;
 pub use report::{BackendReport, Condition, InstanceReport, Report, VmReport, Waiting};
 pub use scaling::{Metric, MetricReport, ScaleDecision, ScaleLayout, ScalePeak, ScalingReport};
+pub use step::STEP;

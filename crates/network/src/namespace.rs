@@ -186,9 +186,11 @@ fn make_and_mount(path: &Path) -> io::Result<()> {
     if is_namespace(&file)? {
         return Ok(());
     }
+    tracing::trace!(target: model::STEP, "network: file of a namespace");
     // SAFETY: a new network namespace takes no file descriptor or memory away from the other threads.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
     mount_bind(OWN_NAMESPACE, path)?;
+    tracing::trace!(target: model::STEP, "network: mount of a namespace");
     Ok(())
 }
 
@@ -216,7 +218,10 @@ fn unname(path: &Path) -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
-    match fs::remove_file(path) {
+    tracing::trace!(target: model::STEP, "network: unmount of a namespace");
+    let removed = fs::remove_file(path);
+    tracing::trace!(target: model::STEP, "network: removal of a namespace's file");
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

@@ -60,8 +60,10 @@ impl Nft {
         action: &str,
         script: String,
     ) -> Result<Outcome, NetworkError> {
-        self.run(namespace, action, vec!["-f".into(), "-".into()], script)
-            .await
+        let arguments = vec!["-f".into(), "-".into()];
+        let outcome = self.run(namespace, action, arguments, script).await;
+        tracing::trace!(target: model::STEP, "network: {action}");
+        outcome
     }
 
     /// Prints what `object` names, for example `map bridge ek ports`, as JSON.

@@ -17,7 +17,9 @@ mod write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use model::STEP;
 use rusqlite::{Connection, TransactionBehavior};
+use tracing::trace;
 
 use self::faults::Fault;
 use self::file::File;
@@ -102,14 +104,18 @@ impl Sqlite {
 
     /// Runs `visit` in a write transaction in which the leases that are due were ended, commits, and announces
     /// what was changed. An error of `visit` rolls all of it back.
+    ///
+    /// Says so before and after ([`STEP`]): `what` names what is written.
     fn write<T>(
         &self,
+        what: &dyn Fn() -> String,
         visit: impl FnOnce(&mut WriteTransaction) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         self.file.check_in_place()?;
-        let (result, changes) = self
-            .write_unannounced(visit)
-            .map_err(|fault| self.file.error(fault))?;
+        trace!(target: STEP, "before {}: {}", self.file.name(), what());
+        let written = self.write_unannounced(visit);
+        trace!(target: STEP, "after {}: {}", self.file.name(), what());
+        let (result, changes) = written.map_err(|fault| self.file.error(fault))?;
         for (revision, key) in changes {
             self.hub.announce(revision, &key);
         }
@@ -172,7 +178,7 @@ impl Backend for Sqlite {
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<Outcome, StoreError> {
-        self.write(|write| {
+        self.write(&|| transaction.written(), |write| {
             for (key, condition) in &transaction.conditions {
                 if !condition.holds(write.modified(key)?) {
                     return Ok(Outcome::Conflict { key: key.clone() });
@@ -187,19 +193,25 @@ impl Backend for Sqlite {
             .clock
             .boot()
             .map_err(|cause| self.file.engine_error(cause))?;
-        self.write(|write| Ok(write.grant_lease(ttl, &boot)?))
+        self.write(&|| "a lease granted".to_owned(), |write| {
+            Ok(write.grant_lease(ttl, &boot)?)
+        })
     }
 
     fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.write(|write| write.keep_alive(lease))
+        self.write(&|| "a lease kept alive".to_owned(), |write| {
+            write.keep_alive(lease)
+        })
     }
 
     fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.write(|write| Ok(write.end_lease(lease)?))
+        self.write(&|| "a lease revoked".to_owned(), |write| {
+            Ok(write.end_lease(lease)?)
+        })
     }
 
     fn expire_leases(&self) -> Result<(), StoreError> {
-        self.write(|_| Ok(()))
+        self.write(&|| "leases that are due".to_owned(), |_| Ok(()))
     }
 
     fn poll(&self) -> Result<(), StoreError> {

@@ -101,6 +101,16 @@ impl Transaction {
         self.writes.is_empty()
     }
 
+    /// What it writes, in words: the beginnings of its keys, without what names one object among many.
+    pub(crate) fn written(&self) -> String {
+        let kinds = self.writes.iter().map(|write| {
+            let parts = write.name().split('/');
+            let kind = parts.take_while(|part| !part.contains(|c: char| c.is_ascii_digit()));
+            Vec::from_iter(kind.take(2)).join("/")
+        });
+        Vec::from_iter(BTreeSet::from_iter(kinds)).join(" ")
+    }
+
     fn when(mut self, key: impl Into<String>, condition: Condition) -> Self {
         self.conditions.push((key.into(), condition));
         self

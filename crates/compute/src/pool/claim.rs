@@ -48,7 +48,7 @@ impl Inner {
             self.give_up(spec.vm, &vm).await;
             return Err(error);
         }
-        Ok(Some(Started { vm, directory }))
+        Ok(Some(Started { vm }))
     }
 
     fn rename(spec: &VmSpec, member: &Member, directory: &Directory) -> Result<(), ComputeError> {

@@ -18,6 +18,7 @@ mod logging;
 mod output;
 mod request;
 mod run;
+mod steps;
 
 pub use arguments::{Arguments, Command, ImageCommand};
 pub use logging::log_to_stderr;

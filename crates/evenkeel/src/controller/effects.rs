@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use compute::{Compute, VmSpec};
 use model::figures::{BootMonitor, collectd_host};
-use model::{Effect, Failure};
+use model::{Effect, Failure, STEP};
 use monitor::VmKeys;
 use network::{Network, VmNics};
 use tokio::task::{Id, JoinSet};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::{Failures, now};
 use crate::serve::Shared;
@@ -197,6 +197,19 @@ fn pause(attempts: u32) -> Duration {
 
 impl Hands {
     async fn carry_out(self, effect: Effect) -> anyhow::Result<()> {
+        // A configuration is pushed in each round until it is heard that it runs. Only the first changes
+        // something, and who knows it tells it as a step.
+        if let Effect::PushConfig { .. } = &effect {
+            return self.attempt(effect).await;
+        }
+        let name = name(&effect);
+        trace!(target: STEP, "before {name}");
+        let outcome = self.attempt(effect).await;
+        trace!(target: STEP, "after {name}");
+        outcome
+    }
+
+    async fn attempt(self, effect: Effect) -> anyhow::Result<()> {
         let network = &self.network;
         match effect {
             Effect::EnsureFront => network.claim_front(&self.installation).await?,
@@ -262,23 +275,32 @@ impl Hands {
 
 /// Says what is begun. What is held back is not said again in each round.
 fn log_beginning(effect: &Effect) {
-    let verb = match effect {
-        Effect::EnsureVm { vm, instance, .. } => {
-            return info!(%vm, %instance, "ensure VM");
-        }
-        Effect::RemoveVm { vm } => return info!(%vm, "remove VM"),
-        Effect::SetFence { vm, fenced } => return info!(%vm, fenced, "set fence"),
+    let verb = name(effect);
+    match effect {
+        Effect::EnsureVm { vm, instance, .. } => info!(%vm, %instance, "{verb}"),
+        Effect::RemoveVm { vm } => info!(%vm, "{verb}"),
+        Effect::SetFence { vm, fenced } => info!(%vm, fenced, "{verb}"),
         Effect::PushConfig { vm, config } => {
-            return debug!(%vm, generation = %config.generation, "push config");
+            debug!(%vm, generation = %config.generation, "{verb}");
         }
+        _ => info!(key = effect.key(), "{verb}"),
+    }
+}
+
+/// What an effect does, without what it does it to.
+fn name(effect: &Effect) -> &'static str {
+    match effect {
         Effect::EnsureFront => "ensure front",
         Effect::EnsureProject { .. } => "ensure project",
         Effect::EnsurePort { .. } => "ensure port",
+        Effect::EnsureVm { .. } => "ensure VM",
+        Effect::SetFence { .. } => "set fence",
+        Effect::PushConfig { .. } => "push config",
+        Effect::RemoveVm { .. } => "remove VM",
         Effect::RemovePort { .. } => "remove port",
         Effect::RemoveSubnet { .. } => "remove subnet",
         Effect::RemoveProject { .. } => "remove project",
-    };
-    info!(key = effect.key(), "{verb}");
+    }
 }
 
 #[cfg(test)]

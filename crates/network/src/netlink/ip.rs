@@ -32,7 +32,7 @@ impl Netlink {
                 is_there = true;
             } else {
                 let removal = self.handle.address().del(message).execute();
-                self.bounded(format!("remove {has} from {}", link.name), removal)
+                self.done(format!("remove {has} from {}", link.name), removal)
                     .await?;
             }
         }
@@ -44,7 +44,7 @@ impl Netlink {
             .address()
             .add(link.index, address.into(), prefix)
             .execute();
-        self.bounded(format!("add {address}/{prefix} to {}", link.name), addition)
+        self.done(format!("add {address}/{prefix} to {}", link.name), addition)
             .await
     }
 
@@ -86,7 +86,7 @@ impl Netlink {
             .output_interface(link.index)
             .priority(metric)
             .build();
-        self.bounded(
+        self.done(
             format!("route through {gateway} on {}", link.name),
             self.handle.route().add(route).replace().execute(),
         )
@@ -128,7 +128,7 @@ impl Netlink {
             .state(NeighbourState::Permanent)
             .replace()
             .execute();
-        self.bounded(
+        self.done(
             format!("make {address} a neighbour on {}", link.name),
             addition,
         )
@@ -150,7 +150,7 @@ impl Netlink {
                 address,
             )));
         absent_is_fine(
-            self.bounded(
+            self.done(
                 format!("forget neighbour {address} on {}", link.name),
                 self.handle.neighbours().del(message).execute(),
             )
@@ -173,7 +173,7 @@ impl Netlink {
             .flags(NeighbourFlags::Controller)
             .replace()
             .execute();
-        self.bounded(format!("place {mac} behind {}", port.name), addition)
+        self.done(format!("place {mac} behind {}", port.name), addition)
             .await
     }
 }

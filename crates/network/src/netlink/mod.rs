@@ -93,7 +93,7 @@ impl Netlink {
                     .address(mac.0.to_vec())
                     .mcast_snooping(false)
                     .build();
-                self.bounded(
+                self.done(
                     format!("make bridge {name}"),
                     self.handle.link().add(message).execute(),
                 )
@@ -135,7 +135,7 @@ impl Netlink {
             .name(name)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_message)))
             .build();
-        self.bounded(
+        self.done(
             format!("make veth {name} with its peer {peer} in {peer_namespace}"),
             self.handle.link().add(message).execute(),
         )
@@ -206,7 +206,7 @@ impl Netlink {
     pub(crate) async fn delete(&self, link: &Link) -> Result<(), NetworkError> {
         let deletion = self.handle.link().del(link.index).execute();
         absent_is_fine(
-            self.bounded(format!("delete link {}", link.name), deletion)
+            self.done(format!("delete link {}", link.name), deletion)
                 .await,
         )
     }
@@ -242,8 +242,19 @@ impl Netlink {
     }
 
     async fn change(&self, action: String, message: LinkMessage) -> Result<(), NetworkError> {
-        self.bounded(action, self.handle.link().change(message).execute())
+        self.done(action, self.handle.link().change(message).execute())
             .await
+    }
+
+    /// A request that changes something.
+    async fn done(
+        &self,
+        action: String,
+        answer: impl Future<Output = Result<(), rtnetlink::Error>>,
+    ) -> Result<(), NetworkError> {
+        let outcome = self.bounded(action.clone(), answer).await;
+        tracing::trace!(target: model::STEP, "network: {action}");
+        outcome
     }
 
     async fn bounded<T>(

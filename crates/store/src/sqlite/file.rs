@@ -3,6 +3,7 @@
 //! The file is never opened but by SQLite: closing any other descriptor of it would drop the locks that SQLite
 //! holds in this process (POSIX record locks belong to the process), and with them its promises.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -136,6 +137,12 @@ impl File {
                 path: self.path.clone(),
             }),
         }
+    }
+
+    /// What the file is called, for people.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy()
     }
 
     pub(super) fn error(&self, fault: Fault) -> StoreError {
