@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use compute::{Compute, VmSpec};
 use model::figures::{BootMonitor, collectd_host};
-use model::{Effect, Failure, STEP};
+use model::{Effect, Failure, Generation, STEP};
 use monitor::VmKeys;
 use network::{Network, VmNics};
 use tokio::task::{Id, JoinSet};
@@ -41,8 +41,19 @@ pub(super) struct Effects {
 
 /// When an effect last began.
 struct Begun {
-    kind: Discriminant<Effect>,
+    kind: Kind,
     at: Instant,
+}
+
+/// What is the same effect again: a configuration may change at any time, and a newer one does not wait.
+type Kind = (Discriminant<Effect>, Option<Generation>);
+
+fn kind(effect: &Effect) -> Kind {
+    let generation = match effect {
+        Effect::PushConfig { config, .. } => Some(config.generation),
+        _ => None,
+    };
+    (discriminant(effect), generation)
 }
 
 struct Failed {
@@ -91,11 +102,8 @@ impl Effects {
             return false;
         }
         log_beginning(&effect);
-        // A configuration may change at any time, and is sent as often as it does.
-        if !matches!(effect, Effect::PushConfig { .. }) {
-            let (kind, at) = (discriminant(&effect), Instant::now());
-            self.begun.insert(key.clone(), Begun { kind, at });
-        }
+        let (kind, at) = (kind(&effect), Instant::now());
+        self.begun.insert(key.clone(), Begun { kind, at });
         let hands = self.hands.clone();
         let task = self
             .running
@@ -109,7 +117,7 @@ impl Effects {
         let same = self
             .begun
             .get(key)
-            .filter(|begun| begun.kind == discriminant(effect));
+            .filter(|begun| begun.kind == kind(effect));
         let repeats = same.map(|begun| begun.at + REPEAT_PAUSE);
         failed.max(repeats).is_some_and(|at| at > Instant::now())
     }
