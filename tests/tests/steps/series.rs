@@ -118,6 +118,11 @@ fn record(flow: Flow, driver: Driver, with_parts: bool) -> Recording {
 fn attempt(stage: &mut Stage<'_>, flow: Flow, point: &Point, second: Option<u32>) -> bool {
     let (before, after) = flow.wanted();
     let began = Instant::now();
+    if matches!(flow, Flow::Failover | Flow::Return | Flow::ScaleOut) {
+        // An instance whose VMs died one after the other is given new ones ever more slowly, and VMs that
+        // leave take their time, but for those of an instance that is deleted.
+        stage.bring_to(&Wanted::default());
+    }
     stage.bring_to(&before);
     let vm = flow.prepare(stage);
     println!(
