@@ -8,17 +8,13 @@ use std::time::{Duration, Instant};
 use model::{BalancerConfig, Boot, Driver, Heartbeat, HeartbeatSight, VmId, VmSight};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use crate::changes::Changes;
 use crate::channel::{Line, Rhythm, converse, worth_a_round};
 use crate::directory::Directory;
 use crate::log_file;
 use crate::pidfd::Process;
-use crate::qemu::{Qmp, QmpError};
-
-/// Between two attempts to connect to QEMU's control socket.
-const QMP_RECONNECT: Duration = Duration::from_millis(200);
+use crate::qemu;
 
 /// After which nobody waits for a VM's first words any more.
 const LONGEST_BOOT: Duration = Duration::from_secs(60);
@@ -69,7 +65,13 @@ impl Vm {
         let (connected, connected_seen) = watch::channel(false);
         let (spoken, spoken_heard) = watch::channel(false);
         let (exit, exit_seen) = watch::channel(None);
-        let hear = listener(known.clone(), boot_told.clone(), changes.clone());
+        let works = watch::Sender::new(false);
+        let hear = listener(
+            known.clone(),
+            boot_told.clone(),
+            works.clone(),
+            changes.clone(),
+        );
         let directory = subject.directory;
         let line = Line {
             vm: subject.vm,
@@ -82,8 +84,9 @@ impl Vm {
         };
         let channel = tokio::spawn(converse(line, hear));
         let control = tokio::spawn(follow_qemu(
-            subject.driver,
+            (subject.vm, subject.driver),
             directory.clone(),
+            works,
             known.clone(),
         ));
         // Not among the tasks that end with `self`: a child is to be reaped whoever watches it.
@@ -182,9 +185,11 @@ impl Drop for Vm {
 fn listener(
     known: Arc<Mutex<Known>>,
     boot: watch::Receiver<Option<Boot>>,
+    works: watch::Sender<bool>,
     changes: Changes,
 ) -> impl Fn(Heartbeat) + Send {
     move |heartbeat| {
+        works.send_if_modified(|works| !std::mem::replace(works, true));
         let interval_ms = boot.borrow().as_ref().map(|boot| boot.heartbeat_ms);
         let news = {
             let (mut known, now) = (lock(&known), Instant::now());
@@ -232,21 +237,18 @@ async fn await_end(
     changes.bump();
 }
 
-/// Keeps the one connection to QEMU's control socket, to learn why QEMU ends when it ends by itself.
-async fn follow_qemu(driver: Driver, directory: Directory, known: Arc<Mutex<Known>>) {
+/// Learns why QEMU ends when it ends by itself, and has a guest that worked begin anew when it resets itself.
+async fn follow_qemu(
+    (vm, driver): (VmId, Driver),
+    directory: Directory,
+    works: watch::Sender<bool>,
+    known: Arc<Mutex<Known>>,
+) {
     if driver != Driver::Qemu {
         return;
     }
-    let socket = directory.qmp();
-    loop {
-        let followed: Result<String, QmpError> =
-            async { Qmp::connect(&socket).await?.shutdown_reason().await }.await;
-        if let Ok(reason) = followed {
-            lock(&known).shutdown = Some(reason);
-            return;
-        }
-        sleep(QMP_RECONNECT).await;
-    }
+    let reason = qemu::follow(vm, &directory.qmp(), works).await;
+    lock(&known).shutdown = Some(reason);
 }
 
 fn milliseconds(duration: Duration) -> u64 {

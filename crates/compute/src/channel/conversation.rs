@@ -46,7 +46,12 @@ impl Conversation {
     /// Takes note of what the guest said.
     pub(crate) fn hear(&mut self, message: &GuestMessage) {
         match message {
-            GuestMessage::AwaitingBoot { .. } => self.awaits_boot = true,
+            // Its balancer, if it had one, is no more: the guest began anew.
+            GuestMessage::AwaitingBoot { .. } => {
+                self.awaits_boot = true;
+                self.heard = None;
+                self.pushed = None;
+            }
             GuestMessage::Heartbeat(heartbeat) => {
                 self.awaits_boot = false;
                 let refused = heartbeat.refused.as_ref().map(|refusal| refusal.generation);
@@ -182,6 +187,28 @@ mod tests {
         talk.hear(&awaiting());
         assert_eq!(talk.speak(at(1499), true, None), None, "too soon");
         assert_eq!(talk.speak(at(1500), true, None), Some(Say::Boot));
+    }
+
+    #[test]
+    fn a_guest_that_begins_anew_is_told_who_it_is_and_what_to_balance_as_if_it_were_the_first_time()
+    {
+        let (start, mut talk) = (Instant::now(), Conversation::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        let wanted = config(5);
+        talk.hear(&beat(None, None));
+        assert_eq!(talk.speak(at(0), true, Some(&wanted)), Some(Say::Configure));
+        talk.hear(&awaiting());
+        assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Boot));
+        assert_eq!(
+            talk.speak(at(600), true, Some(&config(6))),
+            None,
+            "its balancer does not run yet"
+        );
+        talk.hear(&beat(None, None));
+        assert_eq!(
+            talk.speak(at(700), true, Some(&wanted)),
+            Some(Say::Configure)
+        );
     }
 
     #[test]

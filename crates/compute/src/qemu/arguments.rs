@@ -58,7 +58,7 @@ impl Plan<'_> {
         let mut line = Line::default();
         line.option("-name", &self.owner);
         // Only what is named here: no default devices, no configuration of the user's, and a guest
-        // that reboots (its kernel panicked) ends the process.
+        // that reboots (its kernel panicked) before it ever worked ends the process: see `super::reset`.
         line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
         line.option("-display", "none");
         self.memory(&mut line);
@@ -74,9 +74,11 @@ impl Plan<'_> {
         self.chardevs(&mut line);
         for Nic { id, tap_fd, mac } in &self.nics {
             line.option("-netdev", &format!("tap,id={id},fd={tap_fd}"));
+            // A restored guest need not announce itself: it takes on another MAC first. And QEMU 7.2, told to
+            // announce nothing, frees the timer for it and breaks over that when the guest resets itself.
             line.option(
                 "-device",
-                &format!("virtio-net-device,netdev={id},mac={mac}"),
+                &format!("virtio-net-device,netdev={id},guest_announce=off,mac={mac}"),
             );
         }
         if self.disk.is_some() {
@@ -260,7 +262,7 @@ tsc=reliable -- init
 -chardev socket,id=qmp,server=on,wait=off,path=/run/ek/vm7/qmp.sock
 -mon chardev=qmp,mode=control
 -netdev tap,id=front,fd=64
--device virtio-net-device,netdev=front,mac=02:00:0a:c8:00:05
+-device virtio-net-device,netdev=front,guest_announce=off,mac=02:00:0a:c8:00:05
 -sandbox on,obsolete=deny,spawn=deny,resourcecontrol=deny
 -runas 65534:65534";
         let line = words(&plan(&directory, Accelerator::Tcg)).join(" ");

@@ -2,6 +2,7 @@
 //!
 //! QEMU serves one client on its socket; a later one waits until the earlier is gone.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -14,7 +15,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Bytes in one message of QEMU's. What we ask for is answered in far fewer.
-const MAX_MESSAGE_BYTES: u64 = 1 << 20;
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// Events that are kept for [`Qmp::event`] while an answer is waited for. The oldest go first.
+const MOST_EVENTS: usize = 32;
 
 /// A connection to QEMU that broke, or an answer that is none.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +31,23 @@ pub(crate) enum QmpError {
     Refused { command: String, message: String },
 }
 
+/// What happens to a machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// QEMU is about to end: `guest-reset`, `guest-panic`, `host-signal`…
+    Shutdown(String),
+    /// The machine begins anew: `guest-reset`, `host-qmp-system-reset`…
+    Reset(String),
+}
+
 /// One connection, past its greeting.
 pub(crate) struct Qmp {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    /// The part of a message that has come.
+    line: Vec<u8>,
+    /// What came while an answer was waited for.
+    events: VecDeque<Value>,
 }
 
 impl Qmp {
@@ -40,6 +57,8 @@ impl Qmp {
         let mut qmp = Self {
             reader: BufReader::new(reader),
             writer,
+            line: Vec::new(),
+            events: VecDeque::new(),
         };
         let _greeting = qmp.read().await?;
         qmp.execute("qmp_capabilities").await?;
@@ -81,7 +100,7 @@ impl Qmp {
         self.answer("getfd").await.map(|_nothing| ())
     }
 
-    /// The answer to the command that was just sent. Events that come before it are passed over.
+    /// The answer to the command that was just sent. Events that come before it are kept.
     async fn answer(&mut self, command: &str) -> Result<Value, QmpError> {
         loop {
             let message = self.read().await?;
@@ -94,6 +113,9 @@ impl Qmp {
                     message: error.to_string(),
                 });
             }
+            self.events.push_back(message);
+            let surplus = self.events.len().saturating_sub(MOST_EVENTS);
+            self.events.drain(..surplus);
         }
     }
 
@@ -104,25 +126,36 @@ impl Qmp {
         Ok(status.unwrap_or("unknown").to_owned())
     }
 
-    /// Waits for QEMU to say why it shuts down: `guest-reset`, `guest-panic`, `host-signal`…
-    pub(crate) async fn shutdown_reason(&mut self) -> Result<String, QmpError> {
+    /// Waits for something to happen to the machine. Nothing is lost when the future is dropped before.
+    pub(crate) async fn event(&mut self) -> Result<Event, QmpError> {
         loop {
-            let message = self.read().await?;
-            if message.get("event").and_then(Value::as_str) == Some("SHUTDOWN") {
-                let reason = message.pointer("/data/reason").and_then(Value::as_str);
-                return Ok(reason.unwrap_or("unknown").to_owned());
+            let message = match self.events.pop_front() {
+                Some(kept) => kept,
+                None => self.read().await?,
+            };
+            let reason = message.pointer("/data/reason").and_then(Value::as_str);
+            let reason = reason.unwrap_or("unknown").to_owned();
+            match message.get("event").and_then(Value::as_str) {
+                Some("SHUTDOWN") => return Ok(Event::Shutdown(reason)),
+                Some("RESET") => return Ok(Event::Reset(reason)),
+                _ => {}
             }
         }
     }
 
+    /// The next message. What has come of one stays when the future is dropped.
     async fn read(&mut self) -> Result<Value, QmpError> {
-        let mut line = Vec::new();
-        let mut bounded = (&mut self.reader).take(MAX_MESSAGE_BYTES);
-        let count = bounded.read_until(b'\n', &mut line).await?;
-        if count == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        loop {
+            let room = MAX_MESSAGE_BYTES.saturating_sub(self.line.len());
+            let mut bounded = (&mut self.reader).take(u64::try_from(room).unwrap_or(0));
+            if bounded.read_until(b'\n', &mut self.line).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            if self.line.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                return Ok(serde_json::from_slice(&line).map_err(io::Error::from)?);
+            }
         }
-        Ok(serde_json::from_slice(&line).map_err(io::Error::from)?)
     }
 }
 
