@@ -47,8 +47,8 @@ pub use layout::{
     SubnetLayout, Verdict, VmLayout, VmShape,
 };
 pub use observation::{
-    Driver, Failure, HeartbeatSight, LoadSight, NetworkSight, NicSight, Observation, ProbeSight,
-    ProjectSight, ResolvedName, VmSight,
+    Driver, Failure, HeartbeatSight, LoadSample, LoadSight, NetworkSight, NicSight, Observation,
+    ProbeSight, ProjectSight, ResolvedName, VmSight,
 };
 pub use policy::{
     Algorithm, CircuitBreaker, ClientClose, Forwarding, HashKey, Limits, MAX_NETWORKS,

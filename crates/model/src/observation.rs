@@ -131,7 +131,8 @@ impl NicSight {
     }
 }
 
-/// What one VM has to do: means over the newest samples of the monitor. What was not reported is absent.
+/// What one VM has to do: means over the newest samples of the monitor, and the newest itself. What was not reported
+/// is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadSight {
     /// Share of its processors that is in use, in percent.
@@ -140,8 +141,31 @@ pub struct LoadSight {
     pub connections: Option<f64>,
     /// HTTP requests, or TCP sessions, in a second.
     pub requests_per_second: Option<f64>,
-    /// Milliseconds since the newest of these samples was taken.
+    /// The newest sample alone: a load that rises is seen in it before the means show all of it.
+    #[serde(default, skip_serializing_if = "LoadSample::is_empty")]
+    pub newest: LoadSample,
+    /// Milliseconds since the newest samples came; of figures that came apart, those of the one that came first.
     pub age_ms: u64,
+}
+
+/// One sample of what a VM has to do, in the units of [`LoadSight`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoadSample {
+    /// Share of its processors that is in use, in percent.
+    pub cpu_percent: Option<f64>,
+    /// Client connections that are open.
+    pub connections: Option<f64>,
+    /// HTTP requests, or TCP sessions, in a second.
+    pub requests_per_second: Option<f64>,
+}
+
+impl LoadSample {
+    /// Whether nothing was reported.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is seen in one project's namespace.

@@ -13,6 +13,9 @@
 //!        and would do if the load grew by half
 //! ```
 //!
+//! Up goes by each VM's newest sample, so that two of them are enough however far the load rose; down goes by the
+//! means over a few, in which a second that stands out keeps no VM.
+//!
 //! Target tracking, the tolerance of 10 %, and going down only to the most that was asked for within a
 //! window are those of Kubernetes' HorizontalPodAutoscaler
 //! (<https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details>), where
@@ -95,11 +98,11 @@ fn decide_scale(scaling: &Scaling, figures: &Figures, scale: &mut ScaleLayout, n
 /// Goes up to what is asked for, where that was asked for twice.
 fn rise(scaling: &Scaling, figures: &Figures, scale: &mut ScaleLayout, now: Timestamp) {
     let standing = scale.wish.max(scaling.min);
-    if least_vms(figures.need()) <= standing {
+    if least_vms(figures.newest_need()) <= standing {
         scale.rising = None;
     } else if is_confirmed(figures, scale, now) {
-        let wish = asked_vms(figures.need());
-        change(scale, standing, wish, figures.cause(), now);
+        let wish = asked_vms(figures.newest_need());
+        change(scale, standing, wish, figures.newest_cause(), now);
     }
 }
 

@@ -21,10 +21,10 @@ use model::figures::{
     BALANCER_PLUGIN, CONNECTIONS, CPU_INSTANCE, CPU_PLUGIN, CPU_TYPE, DERIVE_TYPE, GAUGE_TYPE,
     REQUESTS, collectd_host,
 };
-use model::{LoadSight, VmId};
+use model::{LoadSample, LoadSight, VmId};
 
 use clock::{Last, VmClock, WallClock, is_news};
-use series::Series;
+use series::{Recent, Series};
 
 pub use clock::Moment;
 pub use keys::VmKeys;
@@ -246,7 +246,7 @@ impl Sender {
         self.series
             .entry(key)
             .or_default()
-            .add(Last { time, times_set }, value);
+            .add(Last { time, times_set }, value, now.monotonic);
         self.heard = Some(now.monotonic);
         let is_set_back = last.is_some_and(|last| last.time >= time);
         if time > self.newest || is_set_back {
@@ -263,19 +263,29 @@ impl Sender {
         }
         let oldest = self.newest.to_duration().saturating_sub(BEHIND);
         let oldest = Time::from_duration(oldest);
-        let mean = |plugin: &str, kind: &str, instance: &str| {
+        let recent = |plugin: &str, kind: &str, instance: &str| {
             let identifier = format!("{plugin}/{kind}-{instance}");
-            let series = self.series.get(&(identifier, 0))?;
-            series.mean(oldest).map(to_tenths)
+            self.series.get(&(identifier, 0))?.recent(oldest)
         };
-        let load = LoadSight {
-            cpu_percent: mean(CPU_PLUGIN, CPU_TYPE, CPU_INSTANCE),
-            connections: mean(BALANCER_PLUGIN, GAUGE_TYPE, CONNECTIONS),
-            requests_per_second: mean(BALANCER_PLUGIN, DERIVE_TYPE, REQUESTS),
+        let cpu = recent(CPU_PLUGIN, CPU_TYPE, CPU_INSTANCE);
+        let connections = recent(BALANCER_PLUGIN, GAUGE_TYPE, CONNECTIONS);
+        let requests = recent(BALANCER_PLUGIN, DERIVE_TYPE, REQUESTS);
+        let told = [cpu, connections, requests].into_iter().flatten();
+        let heard = told.map(|figure| figure.heard).min()?;
+        let age = now.monotonic.saturating_sub(heard);
+        let mean = |figure: Option<Recent>| figure.map(|figure| to_tenths(figure.mean));
+        let newest = |figure: Option<Recent>| figure.map(|figure| to_tenths(figure.newest));
+        Some(LoadSight {
+            cpu_percent: mean(cpu),
+            connections: mean(connections),
+            requests_per_second: mean(requests),
+            newest: LoadSample {
+                cpu_percent: newest(cpu),
+                connections: newest(connections),
+                requests_per_second: newest(requests),
+            },
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-        };
-        let figures = [load.cpu_percent, load.connections, load.requests_per_second];
-        figures.iter().any(Option::is_some).then_some(load)
+        })
     }
 }
 

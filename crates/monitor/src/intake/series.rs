@@ -19,6 +19,19 @@ const MEAN_SPAN: Duration = Duration::from_secs(5);
 pub(super) struct Series {
     samples: VecDeque<(Time, f64)>,
     last: Option<(Last, Value)>,
+    /// When the newest sample came, by the monotonic clock.
+    heard: Duration,
+}
+
+/// What a figure has been of late.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Recent {
+    /// Of the newest samples.
+    pub(super) mean: f64,
+    /// The newest sample alone.
+    pub(super) newest: f64,
+    /// When that came, by the monotonic clock.
+    pub(super) heard: Duration,
 }
 
 impl Series {
@@ -27,9 +40,9 @@ impl Series {
         self.last.map(|(last, _)| last)
     }
 
-    /// Adds a sample. Of a count, the first one says nothing yet, and neither does one that is less than the one
+    /// Adds a sample that came at `heard`, by the monotonic clock. Of a count, the first one says nothing yet, and neither does one that is less than the one
     /// before: it began anew.
-    pub(super) fn add(&mut self, last: Last, value: Value) {
+    pub(super) fn add(&mut self, last: Last, value: Value, heard: Duration) {
         let before = self.last.replace((last, value));
         let figure = match (value, before) {
             (Value::Gauge(figure), _) => Some(figure),
@@ -47,22 +60,27 @@ impl Series {
             self.samples.pop_front();
         }
         self.samples.push_back((last.time, figure));
+        self.heard = heard;
     }
 
-    /// The mean of the newest samples, unless the newest is from before `oldest`.
-    pub(super) fn mean(&self, oldest: Time) -> Option<f64> {
-        let (newest, _) = self.samples.back()?;
-        if *newest < oldest {
+    /// What it has been of late, unless the newest sample is from before `oldest`.
+    pub(super) fn recent(&self, oldest: Time) -> Option<Recent> {
+        let (time, newest) = self.samples.back().copied()?;
+        if time < oldest {
             return None;
         }
-        let newest = newest.to_duration();
-        let near = |(time, _): &&(Time, f64)| newest.saturating_sub(time.to_duration()) < MEAN_SPAN;
+        let last = time.to_duration();
+        let near = |(time, _): &&(Time, f64)| last.saturating_sub(time.to_duration()) < MEAN_SPAN;
         let taken = self.samples.iter().rev().take(MEAN_SAMPLES);
         let figures: Vec<f64> = taken.take_while(near).map(|(_, figure)| *figure).collect();
         let count = u32::try_from(figures.len())
             .ok()
             .filter(|count| *count > 0)?;
-        Some(figures.iter().sum::<f64>() / f64::from(count))
+        Some(Recent {
+            mean: figures.iter().sum::<f64>() / f64::from(count),
+            newest,
+            heard: self.heard,
+        })
     }
 }
 
@@ -92,7 +110,7 @@ mod tests {
                 time: Time::from_secs(*time),
                 times_set: 0,
             };
-            series.add(last, *value);
+            series.add(last, *value, Duration::from_secs(*time));
         }
         series
     }
@@ -138,7 +156,10 @@ mod tests {
                 .collect();
             series(&readings)
         };
-        let mean = |series: &Series, oldest| series.mean(Time::from_secs(oldest));
+        let mean = |series: &Series, oldest| {
+            let recent = series.recent(Time::from_secs(oldest));
+            recent.map(|recent| recent.mean)
+        };
         let full = gauges(&[(1, 100.0), (2, 1.0), (3, 2.0), (4, 6.0)]);
         assert_eq!(mean(&full, 4), Some(3.0));
         assert_eq!(mean(&full, 5), None, "too old");

@@ -79,14 +79,19 @@ fn sealed(lists: &[ValueList]) -> Vec<u8> {
 #[test]
 fn what_a_vm_sends_becomes_its_load() {
     let mut intake = intake();
-    for second in 0..5 {
-        let packet = sealed(&figures(second, 100 * second as i64));
+    for (second, requests) in [(0, 0), (1, 100), (2, 200), (3, 300), (4, 700)] {
+        let packet = sealed(&figures(second, requests));
         intake.take(&packet, HOME, at(second)).unwrap();
     }
     let expected = LoadSight {
         cpu_percent: Some(50.0),
         connections: Some(12.0),
-        requests_per_second: Some(100.0),
+        requests_per_second: Some(200.0),
+        newest: LoadSample {
+            cpu_percent: Some(50.0),
+            connections: Some(12.0),
+            requests_per_second: Some(400.0),
+        },
         age_ms: 3_000,
     };
     assert_eq!(intake.load(at(7)), [(VM, expected)].into());
@@ -106,6 +111,18 @@ fn a_figure_that_has_stopped_is_not_told_with_those_that_go_on() {
     let load = intake.load(at(8))[&VM];
     assert_eq!(load.cpu_percent, Some(10.0));
     assert_eq!((load.connections, load.requests_per_second), (None, None));
+}
+
+#[test]
+fn figures_are_as_old_as_the_one_of_them_that_came_first() {
+    let mut intake = intake();
+    for second in 0..2 {
+        let packet = sealed(&figures(second, 9 * second as i64));
+        intake.take(&packet, HOME, at(second)).unwrap();
+    }
+    let cpu = list(3, "cpu", "percent", "active", Value::Gauge(10.0));
+    intake.take(&sealed(&[cpu]), HOME, at(3)).unwrap();
+    assert_eq!(intake.load(at(4))[&VM].age_ms, 3_000);
 }
 
 #[test]

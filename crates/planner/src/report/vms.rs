@@ -1,8 +1,8 @@
 //! How each VM stands, and what keeps the wanted number of them from serving the newest configuration.
 
 use model::{
-    Instance, InstanceLayout, LoadSight, Timestamp, Verdict, VmId, VmLayout, VmReport, Waiting,
-    vm_key,
+    Instance, InstanceLayout, LoadSample, LoadSight, Timestamp, Verdict, VmId, VmLayout, VmReport,
+    Waiting, vm_key,
 };
 
 use super::waiting;
@@ -39,12 +39,13 @@ pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<V
 }
 
 /// A load as it is told: in whole percents, connections, requests and seconds, so that the report of a VM that has
-/// little to do does not change with each look.
+/// little to do does not change with each look. For the same reason the newest sample is not told.
 fn in_whole_numbers(load: &LoadSight) -> LoadSight {
     LoadSight {
         cpu_percent: load.cpu_percent.map(f64::round),
         connections: load.connections.map(f64::round),
         requests_per_second: load.requests_per_second.map(f64::round),
+        newest: LoadSample::default(),
         age_ms: load.age_ms / 1_000 * 1_000,
     }
 }

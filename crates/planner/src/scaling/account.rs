@@ -60,7 +60,7 @@ fn rule_in_words(
     now: Timestamp,
 ) -> String {
     let wish = scale.wish.max(scaling.min);
-    let least = least_vms(figures.need());
+    let least = least_vms(figures.newest_need());
     if figures.is_empty() {
         return match scale.wish {
             0 => format!("no figures yet: {wish}, the least"),

@@ -15,6 +15,8 @@ const STALE_MS: u64 = 10_000;
 const WARM_UP_MS: u64 = 5_000;
 /// By so much figures are behind, at the most, when clients have moved.
 const LAG_MS: u64 = 5_000;
+/// Why a number of VMs was decided without any.
+const NO_FIGURES: &str = "no figures";
 
 /// What each metric asks for, and what is not known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +32,11 @@ pub(super) struct Figures {
 struct Ask {
     metric: Metric,
     target: u32,
+    /// Of the means over the newest samples.
     sum: f64,
-    /// VMs whose figures are in the sum.
+    /// Of the newest samples alone.
+    newest: f64,
+    /// VMs whose figures are in the sums.
     vms: u32,
 }
 
@@ -59,6 +64,7 @@ impl Figures {
             metric,
             target,
             sum,
+            newest: sum,
             vms,
         };
         Self {
@@ -76,7 +82,13 @@ impl Figures {
 
     /// VMs, in fractions of one, that would each carry the target of the metric that asks for most.
     pub(super) fn need(&self) -> f64 {
-        self.most().map_or(0.0, Ask::need)
+        self.most(Ask::need).map_or(0.0, Ask::need)
+    }
+
+    /// The same by the newest samples alone, in which a load that rose is seen whole while the means still have what
+    /// was before in them.
+    pub(super) fn newest_need(&self) -> f64 {
+        self.most(Ask::newest_need).map_or(0.0, Ask::newest_need)
     }
 
     /// What is not known, of an instance whose number of VMs was last changed at `changed`.
@@ -97,7 +109,16 @@ impl Figures {
 
     /// What decides, in words: `requests 412/s over 3 VMs, target 150`.
     pub(super) fn cause(&self) -> String {
-        self.most().map_or_else(|| "no figures".into(), Ask::words)
+        let words = |ask: &Ask| ask.words(ask.sum);
+        self.most(Ask::need)
+            .map_or_else(|| NO_FIGURES.into(), words)
+    }
+
+    /// What decides by the newest samples alone.
+    pub(super) fn newest_cause(&self) -> String {
+        let words = |ask: &Ask| ask.words(ask.newest);
+        let most = self.most(Ask::newest_need);
+        most.map_or_else(|| NO_FIGURES.into(), words)
     }
 
     /// What each metric asks for.
@@ -113,9 +134,10 @@ impl Figures {
             if ask.metric == Metric::Cpu && is_warming {
                 continue;
             }
-            match fresh.and_then(|load| figure(load, ask.metric)) {
-                Some(figure) => {
-                    ask.sum += figure;
+            match fresh.and_then(|load| figures(load, ask.metric)) {
+                Some((mean, newest)) => {
+                    ask.sum += mean;
+                    ask.newest += newest;
                     ask.vms = ask.vms.saturating_add(1);
                 }
                 None if vm.is_crew() => self.lack = Some(Lack::Figures(id, ask.metric)),
@@ -125,9 +147,9 @@ impl Figures {
     }
 
     /// Of metrics that ask for the same, the first counts.
-    fn most(&self) -> Option<&Ask> {
+    fn most(&self, need: impl Fn(&Ask) -> f64) -> Option<&Ask> {
         let counted = self.asks.iter().filter(|ask| ask.vms > 0);
-        counted.reduce(|most, ask| match ask.need() > most.need() {
+        counted.reduce(|most, ask| match need(ask) > need(most) {
             true => ask,
             false => most,
         })
@@ -139,12 +161,16 @@ impl Ask {
         self.sum / f64::from(self.target.max(1))
     }
 
-    fn words(&self) -> String {
+    fn newest_need(&self) -> f64 {
+        self.newest / f64::from(self.target.max(1))
+    }
+
+    fn words(&self, sum: f64) -> String {
         let vms = match self.vms {
             1 => "1 VM".into(),
             vms => format!("{vms} VMs"),
         };
-        let (sum, target) = (self.sum.round(), self.target);
+        let (sum, target) = (sum.round(), self.target);
         match self.metric {
             Metric::Cpu => format!("cpu {sum} % over {vms}, target {target} %"),
             Metric::Connections => format!("connections {sum} over {vms}, target {target}"),
@@ -198,12 +224,12 @@ fn asks(scaling: &Scaling) -> Vec<Ask> {
         (Metric::Requests, scaling.target_requests),
     ];
     let ask = |(metric, target): (Metric, Option<u32>)| {
-        let (sum, vms) = (0.0, 0);
         target.map(|target| Ask {
             metric,
             target,
-            sum,
-            vms,
+            sum: 0.0,
+            newest: 0.0,
+            vms: 0,
         })
     };
     targets.into_iter().filter_map(ask).collect()
@@ -251,12 +277,20 @@ fn is_fresh(load: &&LoadSight) -> bool {
     load.age_ms <= STALE_MS
 }
 
-/// One figure; what is no number, or below zero, counts as not reported.
-fn figure(load: &LoadSight, metric: Metric) -> Option<f64> {
-    let figure = match metric {
-        Metric::Cpu => load.cpu_percent.map(|percent| percent.min(100.0)),
-        Metric::Connections => load.connections,
-        Metric::Requests => load.requests_per_second,
+/// A figure's mean and its newest sample, which is the mean where it is not told apart. What is no number, or below
+/// zero, counts as not reported.
+fn figures(load: &LoadSight, metric: Metric) -> Option<(f64, f64)> {
+    let newest = &load.newest;
+    let (mean, newest) = match metric {
+        Metric::Cpu => (load.cpu_percent, newest.cpu_percent),
+        Metric::Connections => (load.connections, newest.connections),
+        Metric::Requests => (load.requests_per_second, newest.requests_per_second),
     };
-    figure.filter(|figure| figure.is_finite() && *figure >= 0.0)
+    let bounded = |figure: f64| match metric {
+        Metric::Cpu => figure.min(100.0),
+        Metric::Connections | Metric::Requests => figure,
+    };
+    let known = |figure: Option<f64>| figure.filter(|figure| figure.is_finite() && *figure >= 0.0);
+    let mean = bounded(known(mean)?);
+    Some((mean, known(newest).map_or(mean, bounded)))
 }

@@ -102,6 +102,7 @@ fn vm(id: u64, state: Verdict, seconds_ago: u64) -> VmReport {
             connections: Some(12.0),
             requests_per_second: Some(98.7),
             age_ms: 300,
+            ..LoadSight::default()
         }),
     }
 }

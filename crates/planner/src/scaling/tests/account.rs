@@ -28,6 +28,7 @@ fn requests(count: f64) -> LoadSight {
         connections: None,
         requests_per_second: Some(count),
         age_ms: 100,
+        ..LoadSight::default()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
-use model::{AutoScaling, Instance, LoadSight, VmId};
+use model::{AutoScaling, Instance, LoadSample, LoadSight, VmId};
 
 use super::*;
 use crate::samples::{Bench, healthy, instance, whole};
@@ -25,8 +25,8 @@ struct World {
     born: BTreeMap<VmId, Timestamp>,
     /// What DNS answered in the rounds of the last TTL, the newest last.
     answers: VecDeque<BTreeSet<Ipv4Addr>>,
-    /// Each VM's last two samples, the newest first, and when that was taken.
-    samples: BTreeMap<VmId, (f64, f64, Timestamp)>,
+    /// Each VM's last three samples, the newest first, and when that was taken.
+    samples: BTreeMap<VmId, ([f64; 3], Timestamp)>,
     /// For each number of VMs, since when it has been needed without a break.
     needed_since: BTreeMap<u32, Timestamp>,
     changes: Vec<(u64, usize)>,
@@ -133,16 +133,22 @@ impl World {
                 false => 0.0,
             };
             let is_due = (now.0 + id.0 * ROUND_MS) % SAMPLE_MS < ROUND_MS;
-            let sample = self.samples.entry(id).or_insert((share, share, now));
+            let (samples, taken) = self.samples.entry(id).or_insert(([share; 3], now));
             if is_due {
-                *sample = (share, sample.0, now);
+                (*samples, *taken) = ([share, samples[0], samples[1]], now);
             }
-            let mean = (sample.0 + sample.1) / 2.0;
+            let cpu = |requests: f64| Some((requests * COST).min(100.0));
+            let mean = samples.iter().sum::<f64>() / 3.0;
             let load = LoadSight {
-                cpu_percent: Some((mean * COST).min(100.0)),
-                connections: None,
+                cpu_percent: cpu(mean),
                 requests_per_second: Some(mean),
-                age_ms: now.since_ms(sample.2),
+                newest: LoadSample {
+                    cpu_percent: cpu(samples[0]),
+                    requests_per_second: Some(samples[0]),
+                    ..LoadSample::default()
+                },
+                age_ms: now.since_ms(*taken),
+                ..LoadSight::default()
             };
             self.bench.observed.load.insert(id, load);
         }
@@ -211,6 +217,23 @@ fn a_step_is_answered_by_one_change_each_way() {
     assert!((20..=23).contains(&rose), "{rose}");
     assert!((200..=205).contains(&fell), "{fell}");
     assert_eq!(world.bench.stay(1).len(), 2);
+}
+
+#[test]
+fn a_step_of_any_size_is_answered_at_the_second_sample() {
+    for (before, after, vms) in [
+        (0.0, 115.0, 2),
+        (95.0, 115.0, 2),
+        (50.0, 480.0, 5),
+        (300.0, 335.0, 4),
+    ] {
+        let mut world = World::new(by_requests(1, 8));
+        world.run(20, |_| before);
+        world.changes.clear();
+        world.run(10, |_| after);
+        let two_samples_s = 2;
+        assert_eq!(world.changes, [(20 + two_samples_s - 1, vms)], "{after}");
+    }
 }
 
 #[test]
