@@ -12,7 +12,7 @@ use crate::{Driver, Host};
 pub fn quick_checks(driver: Driver) -> Value {
     let seconds = match driver {
         Driver::Process => 0.5,
-        Driver::Machine | Driver::Pooled => 2.0,
+        Driver::Machine | Driver::Restored | Driver::Pooled => 2.0,
     };
     json!({ "criteria": {
         "interval": seconds, "timeout": seconds, "health-threshold": 1, "unhealth-threshold": 2,

@@ -10,7 +10,9 @@ use crate::{Door, Host, Running, eventually};
 pub enum Driver {
     /// QEMU microVMs, accelerated as the machine allows.
     Machine,
-    /// The same, from a snapshot and a pool, which the server makes first.
+    /// The same, from a snapshot, which the server makes first.
+    Restored,
+    /// The same, from a snapshot and a pool of machines that wait.
     Pooled,
     /// The balancer in a namespace of its own.
     Process,
@@ -59,10 +61,11 @@ impl<'h> Evenkeel<'h> {
     pub fn configure(host: &Host, driver: Driver, more: &str) -> PathBuf {
         let directory = host.directory().display();
         // Most tests have one VM or two, and would wait longer for a snapshot than for these.
-        let snapshot = driver == Driver::Pooled;
+        let snapshot = matches!(driver, Driver::Restored | Driver::Pooled);
+        let pool = u32::from(driver == Driver::Pooled);
         let driver = match driver {
             // Under `auto` each host would boot a VM only to learn that there is no KVM.
-            Driver::Machine | Driver::Pooled => "tcg",
+            Driver::Machine | Driver::Restored | Driver::Pooled => "tcg",
             Driver::Process => "process",
         };
         let (balancer, image) = (
@@ -77,7 +80,7 @@ impl<'h> Evenkeel<'h> {
         let text = format!(
             "state_directory = '{directory}/state'\nrun_directory = '{directory}/run'\n{more}\n\
              {grace}[compute]\ndriver = '{driver}'\nbalancer = '{balancer}'\nimage = '{image}'\n\
-             snapshot = {snapshot}\n"
+             snapshot = {snapshot}\npool = {pool}\n"
         );
         let path = host.path("evenkeel.toml");
         std::fs::write(&path, text).expect("the host's directory can be written");
@@ -102,6 +105,21 @@ impl<'h> Evenkeel<'h> {
         let mut line: Vec<&str> = steps.iter().map(String::as_str).collect();
         line.extend([program.as_str(), "serve", "--config", config]);
         self.running = Some(self.host.start("evenkeel", "env", &line));
+    }
+
+    /// Waits until its VMs come from a snapshot, which it makes while it has none to run.
+    ///
+    /// # Panics
+    /// When it makes none.
+    pub fn await_snapshot(&self) {
+        let log = self.host.path("evenkeel.log");
+        eventually("there is a snapshot", || {
+            let log = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+            match log.contains("VMs are restored from a snapshot from now on") {
+                true => Ok(()),
+                false => Err("none is told of".to_owned()),
+            }
+        });
     }
 
     /// Whether it has ended by itself.

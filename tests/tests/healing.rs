@@ -23,7 +23,7 @@ over_both_drivers!(
 fn bound(driver: Driver) -> Duration {
     Duration::from_secs(match driver {
         Driver::Process => 10,
-        Driver::Machine | Driver::Pooled => 40,
+        Driver::Machine | Driver::Restored | Driver::Pooled => 40,
     })
 }
 

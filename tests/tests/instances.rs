@@ -469,7 +469,7 @@ fn info_tells_how_each_vm_and_each_backend_stands(driver: Driver) {
             .is_some_and(|address| address.starts_with("1.1.1."))
     );
     let (driver_word, accelerator) = match driver {
-        Driver::Machine | Driver::Pooled => ("qemu", "tcg"),
+        Driver::Machine | Driver::Restored | Driver::Pooled => ("qemu", "tcg"),
         Driver::Process => ("process", "process"),
     };
     assert_eq!(

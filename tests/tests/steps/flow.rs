@@ -27,7 +27,7 @@ pub enum Flow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub project: bool,
-    /// How many VMs the instance is to have, and which backend.
+    /// How many VMs the instance is to have, and which backend; none by an empty name.
     pub instance: Option<(u64, String)>,
     pub port: bool,
 }
@@ -57,7 +57,9 @@ impl Flow {
             Self::Detach => (attached(project()), project()),
             Self::ScaleOut => (one(), instance(2, "1.1.1.10:8080")),
             Self::ScaleIn => (instance(2, "1.1.1.10:8080"), one()),
-            Self::Failover | Self::Return => (one(), one()),
+            Self::Failover => (one(), one()),
+            // Without a backend there is none whose checks a VM that returned has to await.
+            Self::Return => (instance(1, ""), instance(1, "")),
             Self::Delete => (attached(one()), nothing()),
         }
     }
@@ -160,9 +162,10 @@ pub fn ask(door: &Door, before: &Wanted, after: &Wanted) -> Option<()> {
         do_("update", "subnet", change)?;
     }
     let form = |vms: u64, entity: &str| {
+        let entities: &[&str] = if entity.is_empty() { &[] } else { &[entity] };
         json!({
             "project": "p", "name": "web", "subnet": SUBNET,
-            "backend": { "entities": [entity], "auto-scaling": { "min": vms, "max": vms } },
+            "backend": { "entities": entities, "auto-scaling": { "min": vms, "max": vms } },
         })
     };
     match (&before.instance, &after.instance) {

@@ -27,7 +27,7 @@ macro_rules! each_step_of {
         mod machine {
             use super::*;
             $(#[test] #[ignore = "over VMs it takes long: make soak"] fn $promise() {
-                series::run($flow, Driver::Machine);
+                series::run($flow, Driver::Restored);
             })+
         }
     };

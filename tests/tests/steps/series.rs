@@ -52,7 +52,7 @@ pub fn run(flow: Flow, driver: Driver) {
     thread::scope(|scope| {
         let lanes = match driver {
             Driver::Process => LANES,
-            Driver::Machine | Driver::Pooled => LANES_OF_MACHINES,
+            Driver::Machine | Driver::Restored | Driver::Pooled => LANES_OF_MACHINES,
         };
         for _ in 0..lanes.min(total) {
             scope.spawn(|| {

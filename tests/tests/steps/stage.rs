@@ -33,6 +33,9 @@ impl<'h> Stage<'h> {
         let mut evenkeel = Evenkeel::stopped(host);
         evenkeel.tell_steps(steps.clone());
         evenkeel.resume();
+        if driver == Driver::Restored {
+            evenkeel.await_snapshot();
+        }
         Self {
             host,
             door: evenkeel.door(),
