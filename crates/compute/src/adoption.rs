@@ -9,6 +9,7 @@ use model::VmId;
 use crate::ComputeError;
 use crate::compute::Inner;
 use crate::directory::Directory;
+use crate::memory::need_mib;
 use crate::owner::{Purpose, Tagged};
 use crate::pidfd::Process;
 use crate::scan::{Found, scan};
@@ -95,15 +96,18 @@ impl Inner {
             return;
         }
         let directory = Directory::of_vm(&self.config.directory, vm);
-        let boot = directory.read_record().map(|record| record.boot);
+        let record = directory.read_record();
+        let shape = record.as_ref().and_then(|record| record.shape);
+        let shape = shape.unwrap_or(self.config.shape);
         tracing::info!(%vm, pid = process.pid, "taking over a running VM");
         let subject = Subject {
             vm,
+            need_mib: need_mib(tagged.driver, &tagged.accelerator, shape),
             driver: tagged.driver,
             accelerator: tagged.accelerator,
             process,
             directory,
-            boot,
+            boot: record.map(|record| record.boot),
             wanted: self.wanted(vm, |wanted| wanted.subscribe()),
             awaits_boot: false,
         };

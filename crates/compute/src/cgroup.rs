@@ -109,6 +109,15 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Where a bound on all VMs' memory may stand: the installation's group and the one it lies in.
+    pub(crate) fn bounds(&self) -> Vec<PathBuf> {
+        let counts = |controller: &Controller| *controller != Controller::CpuAccounting;
+        let own = self.hierarchies.iter().filter(|(it, _)| counts(it));
+        own.flat_map(|(_, group)| [Some(group.clone()), group.parent().map(PathBuf::from)])
+            .flatten()
+            .collect()
+    }
+
     /// The VMs that have a group, in no order, some twice.
     pub(crate) fn list(&self) -> Vec<VmId> {
         let parents = self.hierarchies.iter();

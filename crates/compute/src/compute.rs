@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::trace;
 
+use crate::admission::Admission;
 use crate::adoption::Occasion;
 use crate::cgroup::Cgroups;
 use crate::changes::Changes;
@@ -61,7 +62,10 @@ pub(crate) struct Inner {
     pub snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// Attempts at snapshots, and at machines from them, that failed.
     pub snapshot_failures: AtomicU32,
+    /// Why VMs are booted although they should be restored, in words; `None` while they are.
+    pub ahead_trouble: Mutex<Option<String>>,
     pub pool: Pool,
+    pub admission: Admission,
     pub scanned: Mutex<Option<Instant>>,
 }
 
@@ -93,7 +97,9 @@ impl Compute {
             machine: Mutex::default(),
             snapshot: Mutex::default(),
             snapshot_failures: AtomicU32::new(0),
+            ahead_trouble: Mutex::default(),
             pool: Pool::default(),
+            admission: Admission::default(),
             scanned: Mutex::default(),
         });
         inner.adopt(Occasion::Start).await?;
@@ -131,14 +137,22 @@ impl Compute {
         }
     }
 
+    /// What VMs wait for, and what makes them come more slowly than they could, in words with what to do.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.inner.admission.waiting();
+        troubles.extend(lock(&self.inner.ahead_trouble).clone());
+        troubles
+    }
+
     /// Makes sure that the VM's process runs and that its NICs are as they should be.
     ///
     /// Returns when the process runs and its channel is connected, not when it has booted. A VM that
     /// runs is not restarted; one whose process has ended is started again.
     ///
     /// # Errors
-    /// [`ComputeError::NotReady`] before [`Self::prepare`] is done or when VMs cannot be run here, and
-    /// whatever stood in the way of a step. Calling again takes up what is there.
+    /// [`ComputeError::NotReady`] before [`Self::prepare`] is done or when VMs cannot be run here,
+    /// [`ComputeError::NoRoom`] while the host has no memory for it, and whatever stood in the way of a step. Calling again takes up what is there.
     pub async fn ensure_vm(&self, spec: &VmSpec) -> Result<(), ComputeError> {
         let turn = self.inner.turn(spec.vm);
         let _held = turn.lock().await;
@@ -156,6 +170,7 @@ impl Compute {
         let held = turn.lock().await;
         self.inner.remove(vm).await?;
         lock(&self.inner.wanted).remove(&vm);
+        self.inner.admission.forget(vm);
         drop(held);
         // Unless somebody waits for it: the map's and ours are two.
         let mut turns = lock(&self.inner.turns);

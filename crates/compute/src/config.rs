@@ -7,6 +7,9 @@ use std::str::FromStr;
 use model::{Driver, InstallationId, VmId, VmShape};
 use serde::{Deserialize, Serialize};
 
+/// MiB that VMs leave available unless it is said otherwise.
+pub const DEFAULT_MEMORY_RESERVE_MIB: u64 = 256;
+
 /// Everything that holds for all VMs of one installation.
 #[derive(Clone, Debug)]
 pub struct ComputeConfig {
@@ -32,6 +35,10 @@ pub struct ComputeConfig {
     pub snapshot_directory: Option<PathBuf>,
     /// Machines that wait to become VMs.
     pub pool: usize,
+    /// MiB that VMs leave available on the host, or in the cgroup that bounds them.
+    pub memory_reserve_mib: u64,
+    /// MiB that all VMs may have together; as much as there is when absent.
+    pub memory_limit_mib: Option<u64>,
 }
 
 impl ComputeConfig {
@@ -59,6 +66,8 @@ impl ComputeConfig {
             shape: VmShape::default(),
             snapshot_directory: None,
             pool: 0,
+            memory_reserve_mib: DEFAULT_MEMORY_RESERVE_MIB,
+            memory_limit_mib: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use model::{Boot, Driver, VmId};
+use model::{Boot, Driver, VmId, VmShape};
 use serde::{Deserialize, Serialize};
 
 use crate::ComputeError;
@@ -32,6 +32,9 @@ pub(crate) struct Record {
     /// The number under which the machine was made before it became this VM; absent when it was made as it.
     #[serde(default)]
     pub spare: Option<u32>,
+    /// Its size; absent when an older server wrote this.
+    #[serde(default)]
+    pub shape: Option<VmShape>,
 }
 
 /// Paths of one VM.

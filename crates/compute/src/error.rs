@@ -31,6 +31,14 @@ pub enum ComputeError {
         /// What is missing and what to do.
         reason: String,
     },
+    /// The host has no memory for it now. Nothing was begun.
+    #[error("VM {vm} cannot be started: {reason}")]
+    NoRoom {
+        /// The VM.
+        vm: VmId,
+        /// What is missing and what to do.
+        reason: String,
+    },
     /// A file, socket or cgroup of ours could not be read or written.
     #[error("{action} {path}: {source}")]
     File {

@@ -12,6 +12,7 @@
 //! - Nothing is decided here. Whether a VM is dead, wanted or healthy is for others to say.
 
 mod accelerator;
+mod admission;
 mod adoption;
 mod cgroup;
 mod changes;
@@ -24,6 +25,7 @@ pub mod image;
 mod launch;
 mod line;
 mod log_file;
+mod memory;
 mod owner;
 mod pidfd;
 mod pool;
@@ -38,6 +40,6 @@ mod trial;
 mod vm;
 
 pub use compute::{Ahead, Compute};
-pub use config::{ComputeChoice, ComputeConfig, Identity, VmSpec};
+pub use config::{ComputeChoice, ComputeConfig, DEFAULT_MEMORY_RESERVE_MIB, Identity, VmSpec};
 pub use error::ComputeError;
 pub use readiness::{Accelerator, Readiness};

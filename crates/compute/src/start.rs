@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::{Boot, Driver, STEP, VmId};
@@ -19,6 +18,7 @@ use crate::compute::Inner;
 use crate::config::VmSpec;
 use crate::directory::{Directory, Record};
 use crate::launch::{Launch, inheritable, launch, number};
+use crate::memory::need_mib;
 use crate::owner::{Owner, Purpose};
 use crate::pidfd::Process;
 use crate::pool::can_be;
@@ -50,6 +50,7 @@ impl Inner {
             return self.mend(spec, &vm).await;
         }
         let machine = self.machine(spec)?;
+        let _under_way = self.admit(spec, machine.as_ref()).await?;
         // The channel of a process that has ended is given up before the next one takes its place.
         lock(&self.vms).remove(&spec.vm);
         let started = match machine {
@@ -127,18 +128,6 @@ impl Inner {
         Ok(Started { vm })
     }
 
-    /// Boots VMs until there is a new snapshot, and says so.
-    pub(crate) fn distrust_snapshot(&self, error: &SnapshotError) {
-        self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.snapshot) = None;
-        self.pool.clear();
-        tracing::warn!(%error, "no VM can be restored from the snapshot; VMs are booted until there is a new one");
-    }
-
-    pub(crate) fn snapshot_failures(&self) -> u32 {
-        self.snapshot_failures.load(Ordering::Relaxed)
-    }
-
     /// Begins to watch a process that is the VM from now on.
     pub(crate) fn watch(
         &self,
@@ -157,6 +146,7 @@ impl Inner {
             boot: Some(boot_of(spec)),
             wanted: self.wanted(spec.vm, |wanted| wanted.subscribe()),
             awaits_boot,
+            need_mib: need_mib(spec.driver, accelerator, spec.shape),
         };
         let vm = Vm::watch(subject, &self.changes)
             .map_err(ComputeError::file("watch", directory.path()))?;
@@ -190,6 +180,7 @@ impl Inner {
             driver: spec.driver,
             boot: boot_of(spec),
             spare,
+            shape: Some(spec.shape),
         }
     }
 

@@ -32,12 +32,15 @@ pub(crate) struct Subject {
     pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
     /// Whether the guest is known to wait for word who it is, whatever it says.
     pub awaits_boot: bool,
+    /// MiB of memory that it was promised.
+    pub need_mib: u64,
 }
 
 /// One VM under watch. Dropping it leaves the VM alone and its channel free for another.
 pub(crate) struct Vm {
     pub driver: Driver,
     pub process: Process,
+    pub need_mib: u64,
     accelerator: String,
     since: Instant,
     known: Arc<Mutex<Known>>,
@@ -101,6 +104,7 @@ impl Vm {
         Ok(Self {
             driver: subject.driver,
             process: subject.process,
+            need_mib: subject.need_mib,
             accelerator: subject.accelerator,
             since: Instant::now(),
             known,

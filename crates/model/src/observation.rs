@@ -44,6 +44,8 @@ pub struct Observation {
     pub boot_id: String,
     /// Why no VM can be made at present, in words, where that is so.
     pub compute_trouble: Option<String>,
+    /// What VMs wait for, and what makes them come more slowly than they could, each in words.
+    pub compute_notes: Vec<String>,
 }
 
 /// What is seen of one VM from its host.

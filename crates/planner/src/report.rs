@@ -30,7 +30,8 @@ pub(crate) fn account(inputs: Inputs<'_>, layout: &Layout) -> Report {
 
 /// What keeps VMs from being made, and interfaces from being attached, whether or not an instance waits.
 fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
-    let compute = inputs.observed.compute_trouble.iter().cloned();
+    let compute = inputs.observed.compute_trouble.iter();
+    let compute = compute.chain(&inputs.observed.compute_notes).cloned();
     let networks = layout.networks.iter();
     let ports = networks.flat_map(|(project, network)| {
         let subnets = network.subnets.iter();

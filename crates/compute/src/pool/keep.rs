@@ -1,5 +1,6 @@
 //! Keeps snapshot and pool as they are configured, beside everything else.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -36,7 +37,9 @@ pub(crate) async fn keep(compute: Weak<Inner>) {
             looked_for_snapshot = true;
             inner.find_snapshot(&machine).await;
         }
-        if inner.is_at_rest() && inner.snapshot_failures() < MOST_FAILURES {
+        if inner.is_short_of_memory() {
+            inner.pool.give_way().await;
+        } else if inner.is_at_rest() && inner.snapshot_failures() < MOST_FAILURES {
             inner.work_ahead(&machine).await;
         }
     }
@@ -58,10 +61,14 @@ impl Inner {
         let (directory, khz) = (place.join(snapshot::key(machine, shape)), machine.tsc_khz);
         let opened = tokio::task::spawn_blocking(move || Snapshot::open(&directory, shape, khz));
         match opened.await {
-            Ok(Ok(found)) => *lock(&self.snapshot) = Some(Arc::new(found)),
+            Ok(Ok(found)) => self.trust_snapshot(found),
             Ok(Err(SnapshotError::Absent)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the snapshot is of no use; VMs are booted until there is a new one");
+                let words = format!(
+                    "VMs are booted until there is a new snapshot, since the last one is of no use: {error}"
+                );
+                *lock(&self.ahead_trouble) = Some(words);
             }
             Err(panic) => tracing::error!(%panic, "the snapshot cannot be read"),
         }
@@ -75,6 +82,11 @@ impl Inner {
     /// Makes the one thing that is missing most.
     async fn work_ahead(&self, machine: &Machine) {
         let snapshot = lock(&self.snapshot).clone();
+        let is_complete = snapshot.is_some() && self.pool.len() >= self.config.pool;
+        if !is_complete && !self.has_room_ahead(machine) {
+            self.lack_room();
+            return;
+        }
         match snapshot {
             None => self.make_snapshot(machine).await,
             Some(snapshot) if self.pool.len() < self.config.pool => {
@@ -82,6 +94,7 @@ impl Inner {
                     Ok(member) => {
                         tracing::info!(number = member.number, "a machine waits in the pool");
                         self.pool.add(member);
+                        *lock(&self.ahead_trouble) = None;
                     }
                     Err(error) => self.distrust_snapshot(&error),
                 }
@@ -99,9 +112,44 @@ impl Inner {
         match snapshot::make(&self.config, &self.network, machine, place).await {
             Ok(made) => {
                 tracing::info!("VMs are restored from a snapshot from now on");
-                *lock(&self.snapshot) = Some(Arc::new(made));
+                self.trust_snapshot(made);
             }
             Err(error) => self.distrust_snapshot(&error),
         }
+    }
+
+    fn trust_snapshot(&self, snapshot: Snapshot) {
+        *lock(&self.snapshot) = Some(Arc::new(snapshot));
+        *lock(&self.ahead_trouble) = None;
+    }
+
+    /// Says once that nothing is made ahead for want of memory.
+    fn lack_room(&self) {
+        let mut trouble = lock(&self.ahead_trouble);
+        if trouble.is_none() {
+            let words = "no machine is made before it is wanted, for want of memory, so new VMs come more slowly; free \
+                         memory, or lower `compute.memory_reserve_mib` or `compute.pool`";
+            tracing::warn!("{words}");
+            *trouble = Some(words.to_owned());
+        }
+    }
+
+    /// Boots VMs until there is a new snapshot, and says so.
+    pub(crate) fn distrust_snapshot(&self, error: &SnapshotError) {
+        let failures = 1 + self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.snapshot) = None;
+        self.pool.clear();
+        let next = match failures < MOST_FAILURES {
+            true => "a new one is made",
+            false => "no other is tried before the server is started again",
+        };
+        let words =
+            format!("VMs are booted, since none can be restored from a snapshot: {error}; {next}");
+        tracing::warn!("{words}");
+        *lock(&self.ahead_trouble) = Some(words);
+    }
+
+    fn snapshot_failures(&self) -> u32 {
+        self.snapshot_failures.load(Ordering::Relaxed)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use model::{STAND_IN_MACS, VmShape};
+use model::{Driver, STAND_IN_MACS, VmShape};
 use network::Network;
 use tokio::runtime::Handle;
 use tokio::time::{Duration, timeout};
@@ -12,6 +12,7 @@ use tokio::time::{Duration, timeout};
 use crate::config::ComputeConfig;
 use crate::directory::Directory;
 use crate::launch::{inheritable, number};
+use crate::memory::{Share, need_mib, used_mib};
 use crate::owner::{Owner, Purpose};
 use crate::pidfd::Process;
 use crate::qemu::{Machine, Memory, Nic, Plan, Qmp, begin};
@@ -112,6 +113,27 @@ impl Member {
 
     pub(crate) fn shape(&self) -> VmShape {
         self.snapshot.shape
+    }
+
+    /// What it was promised, and what it has taken of that.
+    pub(crate) fn share(&self) -> Share {
+        let held = self.held.as_ref();
+        Share {
+            promised: need_mib(Driver::Qemu, &self.accelerator, self.shape()),
+            used: held.map_or(0, |(process, _)| used_mib(process.pid)),
+        }
+    }
+
+    /// Ends it, and returns once it is gone.
+    pub(crate) async fn end(mut self) {
+        let Some((process, _)) = self.held.take() else {
+            return;
+        };
+        let ended = process.try_clone();
+        end(process, &self.directory);
+        if let Ok(ended) = ended {
+            let _how = ended.ended().await;
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {

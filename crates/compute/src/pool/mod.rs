@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use model::VmShape;
 
 use crate::config::VmSpec;
+use crate::memory::Share;
 use crate::vm::lock;
 
 /// How long nobody must have wanted a VM before machines are made beside.
@@ -48,6 +49,32 @@ impl Pool {
 
     fn add(&self, member: Member) {
         lock(&self.members).push(member);
+    }
+
+    /// What the machines that wait were promised and have taken, but for one that is to become the VM of `spec`.
+    pub(crate) fn shares(&self, spec: Option<&VmSpec>) -> Vec<Share> {
+        let members = lock(&self.members);
+        let claimed = spec.and_then(|spec| {
+            let fits = |member: &Member| can_be(member.shape(), spec);
+            members.iter().position(fits)
+        });
+        let others = members
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| Some(*place) != claimed);
+        others.map(|(_, member)| member.share()).collect()
+    }
+
+    /// Ends one machine, where there is one, and returns once its memory can be had.
+    pub(crate) async fn give_way(&self) -> bool {
+        let member = lock(&self.members).pop();
+        match member {
+            Some(member) => {
+                member.end().await;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Gives all machines up.

@@ -223,6 +223,28 @@ fn a_vm_that_the_snapshot_does_not_fit_is_booted() {
 }
 
 #[test]
+fn a_machine_of_the_pool_gives_way_to_a_vm_that_it_cannot_become_where_memory_is_short() {
+    in_own_world(ComputeChoice::Tcg, |mut world| async move {
+        snapshots(&mut world);
+        world.config.pool = 1;
+        // Room for either, and not for both.
+        world.config.memory_limit_mib = Some(300);
+        let compute = world.compute().await;
+        until_ahead(&compute, true, 1).await;
+        let mut spec = world.spec(1).await;
+        spec.shape.memory_mib += 32;
+        serve(&compute, &spec, config(1)).await;
+        assert_eq!(compute.ahead().waiting, 0);
+        let second = world.spec(2).await;
+        let refused = compute.ensure_vm(&second).await.unwrap_err().to_string();
+        assert!(refused.contains("waits for memory"), "{refused}");
+        ask(spec.nics.front.address).unwrap();
+        compute.remove_vm(spec.vm).await.unwrap();
+        serve(&compute, &second, config(1)).await;
+    });
+}
+
+#[test]
 fn a_machine_of_the_pool_becomes_a_vm_is_replaced_and_survives_its_server_as_that_vm() {
     in_own_world(ComputeChoice::Tcg, |mut world| async move {
         snapshots(&mut world);

@@ -106,6 +106,7 @@ impl Observer {
                 Readiness::Ready { .. } => None,
                 trouble => Some(trouble.to_string()),
             },
+            compute_notes: self.compute.troubles(),
             boot_id: self.boot_id.clone(),
             host_lag_ms,
             ..Observation::default()

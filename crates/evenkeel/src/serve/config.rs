@@ -108,6 +108,10 @@ pub struct ComputeSection {
     pub snapshot: bool,
     /// Machines that are restored before anybody wants them.
     pub pool: usize,
+    /// MiB that VMs leave available on the host.
+    pub memory_reserve_mib: u64,
+    /// MiB that all VMs may have together; as much as there is when absent.
+    pub memory_limit_mib: Option<u64>,
 }
 
 /// When a VM is held to be dead.
@@ -205,6 +209,8 @@ impl Default for ComputeSection {
             qemu: PathBuf::from("qemu-system-x86_64"),
             snapshot: true,
             pool: 1,
+            memory_reserve_mib: compute::DEFAULT_MEMORY_RESERVE_MIB,
+            memory_limit_mib: None,
         }
     }
 }

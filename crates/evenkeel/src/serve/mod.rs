@@ -260,6 +260,8 @@ pub(crate) async fn open_world(shared: &Shared) -> anyhow::Result<(Network, Comp
     compute_config.choice = config.compute.driver;
     compute_config.qemu_program.clone_from(&config.compute.qemu);
     compute_config.shape = config.vm;
+    compute_config.memory_reserve_mib = config.compute.memory_reserve_mib;
+    compute_config.memory_limit_mib = config.compute.memory_limit_mib;
     if config.compute.snapshot {
         compute_config.snapshot_directory = Some(config.snapshot_directory());
         compute_config.pool = config.compute.pool;
