@@ -3,6 +3,7 @@
 mod arguments;
 mod begin;
 mod clock;
+mod loose_end;
 mod machine;
 mod qmp;
 mod reset;

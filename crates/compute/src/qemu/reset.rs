@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::loose_end::take_up;
 use super::{Event, Qmp, QmpError};
 
 /// Between two attempts to connect to QEMU's control socket.
@@ -48,6 +49,7 @@ async fn follow_once(
     works: &watch::Sender<bool>,
 ) -> Result<String, QmpError> {
     let mut qmp = Qmp::connect(socket).await?;
+    take_up(vm, &mut qmp).await?;
     let mut working = works.subscribe();
     loop {
         let reboot = match *working.borrow_and_update() {
