@@ -33,6 +33,18 @@ pub struct HostLayout {
     pub boot_id: String,
     /// Since when so many VMs are down that the fault must be ours: nothing is replaced meanwhile.
     pub breaker_open_since: Option<Timestamp>,
+    /// VMs that were set aside, as far back as the breaker looks; what became of them since is no matter.
+    #[serde(default)]
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A VM that was taken out of service because it was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// When it was found down.
+    pub found_at: Timestamp,
+    /// When it was set aside: later, where the breaker held it.
+    pub at: Timestamp,
 }
 
 /// One instance's VMs and what they are to do.
@@ -166,6 +178,9 @@ pub struct Leaving {
     pub reason: String,
     /// The first zone generation without it; it is removed only after that is published.
     pub dns_serial: u32,
+    /// When that was first seen to be published: here the time of its clients begins.
+    #[serde(default)]
+    pub dropped_at: Option<Timestamp>,
 }
 
 /// A project's namespace.

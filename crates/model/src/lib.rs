@@ -43,7 +43,7 @@ pub use ids::{Generation, InstallationId, InstanceId, ProjectId, SubnetId, Times
 pub use instance::{AutoScaling, DEFAULT_MAX_VMS, Instance, MAX_VMS, Scaling, TrafficType};
 pub use intent::Intent;
 pub use layout::{
-    Aside, DnsLayout, HostLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout,
+    Aside, DnsLayout, HostLayout, InstanceLayout, Layout, Leaving, Ledger, NetworkLayout, SetAside,
     SubnetLayout, Verdict, VmLayout, VmShape,
 };
 pub use observation::{

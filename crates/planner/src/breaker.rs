@@ -12,24 +12,26 @@
 //! aside than it takes to open the breaker. So a VM's death costs it nothing, and a fault of the network, of
 //! the host or of ours cannot take the service down by healing it.
 
-use model::{Layout, Verdict, VmLayout};
+use model::{Layout, Timestamp, Verdict, VmLayout};
 
 use crate::Inputs;
 use crate::scaling::wanted_vms;
 
 /// Opens or closes the breaker by what stands in the layout.
 pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
+    let memory = &mut layout.host.set_aside;
+    memory.retain(|one| is_recent(inputs, one.at));
     let open = found_down(inputs, layout) > most(inputs, layout);
     let since = &mut layout.host.breaker_open_since;
     *since = open.then(|| since.unwrap_or(inputs.now));
 }
 
-/// How many VMs may still be set aside now.
+/// How many VMs may still be set aside now. One that was forgotten meanwhile, or came back, was set aside all
+/// the same.
 pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Layout) -> usize {
     match layout.host.breaker_open_since {
         Some(_) => 0,
-        None => most(inputs, layout)
-            .saturating_sub(found_down(inputs, layout) - waiting(inputs, layout)),
+        None => most(inputs, layout).saturating_sub(layout.host.set_aside.len()),
     }
 }
 
@@ -47,9 +49,11 @@ pub(crate) fn most(inputs: Inputs<'_>, layout: &Layout) -> usize {
 
 /// VMs that were found down within the window, set aside by now or not.
 pub(crate) fn found_down(inputs: Inputs<'_>, layout: &Layout) -> usize {
-    let vms = vms(inputs, layout);
-    vms.filter(|vm| found_down_at(vm).is_some_and(|at| is_recent(inputs, at)))
-        .count()
+    let held = vms(inputs, layout).filter(|vm| is_held(vm));
+    let held = held.filter(|vm| is_recent(inputs, vm.since));
+    let memory = layout.host.set_aside.iter();
+    let set_aside = memory.filter(|one| is_recent(inputs, one.found_at));
+    held.count().saturating_add(set_aside.count())
 }
 
 /// VMs that are down and have not been set aside.
@@ -62,12 +66,6 @@ pub(crate) fn is_held(vm: &VmLayout) -> bool {
     vm.is_crew() && vm.verdict == Verdict::Down
 }
 
-/// Those that were found down within the window and wait to be set aside.
-fn waiting(inputs: Inputs<'_>, layout: &Layout) -> usize {
-    let vms = vms(inputs, layout).filter(|vm| is_held(vm));
-    vms.filter(|vm| is_recent(inputs, vm.since)).count()
-}
-
 /// The VMs of the instances that are asked for: what a user deleted says nothing about a fault.
 fn vms<'a>(inputs: Inputs<'a>, layout: &'a Layout) -> impl Iterator<Item = &'a VmLayout> {
     let asked = inputs.intent.instances.keys();
@@ -75,13 +73,7 @@ fn vms<'a>(inputs: Inputs<'a>, layout: &'a Layout) -> impl Iterator<Item = &'a V
     instances.flat_map(|instance| instance.vms.values())
 }
 
-fn found_down_at(vm: &VmLayout) -> Option<model::Timestamp> {
-    match &vm.aside {
-        Some(aside) => Some(aside.since),
-        None => is_held(vm).then_some(vm.since),
-    }
-}
-
-fn is_recent(inputs: Inputs<'_>, at: model::Timestamp) -> bool {
+/// Whether a time is within the breaker's window.
+pub(crate) fn is_recent(inputs: Inputs<'_>, at: Timestamp) -> bool {
     inputs.now.since_ms(at) < inputs.settings.breaker.window_ms
 }

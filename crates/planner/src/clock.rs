@@ -18,7 +18,10 @@ pub(crate) fn bear_a_clock_set_back(inputs: Inputs<'_>, layout: &mut Layout) {
             scaling::bear_a_clock_set_back(scaling, &mut instance.scale, now);
         }
         for vm in instance.vms.values_mut() {
-            let leaving = vm.leaving.iter_mut().map(|leaving| &mut leaving.since);
+            let leaving = vm.leaving.iter_mut();
+            let leaving = leaving.flat_map(|leaving| {
+                std::iter::once(&mut leaving.since).chain(leaving.dropped_at.as_mut())
+            });
             let aside = vm.aside.iter_mut();
             let aside = aside.flat_map(|aside| {
                 std::iter::once(&mut aside.since).chain(aside.open_since.as_mut())
@@ -27,8 +30,10 @@ pub(crate) fn bear_a_clock_set_back(inputs: Inputs<'_>, layout: &mut Layout) {
             times.for_each(|at| *at = now.min(*at));
         }
     }
-    let breaker = layout.host.breaker_open_since.as_mut();
-    breaker.into_iter().for_each(|at| *at = now.min(*at));
+    let breaker = layout.host.breaker_open_since.iter_mut();
+    let set_aside = layout.host.set_aside.iter_mut();
+    let set_aside = set_aside.flat_map(|one| [&mut one.found_at, &mut one.at]);
+    breaker.chain(set_aside).for_each(|at| *at = now.min(*at));
     let longest_rest = Timestamp(now.0.saturating_add(inputs.settings.windows.rest_ms));
     let rests = layout.ledger.resting.values_mut();
     rests.for_each(|free_at| *free_at = longest_rest.min(*free_at));

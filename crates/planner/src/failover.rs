@@ -14,8 +14,8 @@
 //! A VM that dies before it has ever served is removed at once: there is nothing to come back to.
 
 use model::{
-    Aside, BackendHealth, Instance, InstanceLayout, Layout, Leaving, Timestamp, Verdict, VmId,
-    VmLayout,
+    Aside, BackendHealth, Instance, InstanceLayout, Layout, Leaving, SetAside, Timestamp, Verdict,
+    VmId, VmLayout,
 };
 
 use crate::deaths::remember_deaths;
@@ -61,25 +61,36 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
     for (id, standing) in &mut layout.instances {
         // What a user deleted goes anyway.
         if inputs.intent.instances.contains_key(id) {
-            set_aside(inputs, standing, &mut allowance);
+            let memory = &mut layout.host.set_aside;
+            allowance -= set_aside(inputs, standing, memory, allowance);
             give_up(inputs, standing);
         }
     }
 }
 
-fn set_aside(inputs: Inputs<'_>, standing: &mut InstanceLayout, allowance: &mut usize) {
+/// Sets aside what is down in an instance, at most so many VMs. Returns how many, and remembers them.
+fn set_aside(
+    inputs: Inputs<'_>,
+    standing: &mut InstanceLayout,
+    memory: &mut Vec<SetAside>,
+    most: usize,
+) -> usize {
     let mut found = Vec::new();
     let down = staying(standing).filter(|(_, vm)| breaker::is_held(vm));
-    for (_, vm) in down.take(*allowance) {
+    for (_, vm) in down.take(most) {
+        let at = inputs.now;
+        let found_at = vm.since;
         vm.aside = Some(Aside {
-            since: inputs.now,
+            since: at,
             reason: vm.evidence.clone(),
             open_since: None,
         });
+        memory.push(SetAside { found_at, at });
         found.push(vm.evidence.clone());
     }
-    *allowance -= found.len();
+    let count = found.len();
     remember_deaths(inputs, standing, found);
+    count
 }
 
 fn take_back(inputs: Inputs<'_>, asked: &Instance, standing: &mut InstanceLayout) {
@@ -173,6 +184,7 @@ pub(crate) fn leaving(inputs: Inputs<'_>, reason: String) -> Leaving {
         since: inputs.now,
         reason,
         dns_serial: 0,
+        dropped_at: None,
     }
 }
 

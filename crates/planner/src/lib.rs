@@ -70,9 +70,9 @@ pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     failover::set_aside_what_is_down(inputs, &mut next);
     networks::plan_subnets(inputs, &mut next);
     placement::plan_vms(inputs, &mut next);
-    removal::hold_while_dns_names_it(inputs, &mut next);
     networks::drop_unused_subnets(inputs, &mut next);
     zone::plan_zone(inputs, layout, &mut next);
+    removal::let_clients_turn_away(inputs, &mut next);
     let report = report::account(inputs, &next);
     (next, report)
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Aside, BootNic, Instance, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId, Verdict,
+    BootNic, Instance, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId, SetAside, Verdict,
     VmId, VmLayout,
 };
 
-use crate::Inputs;
 use crate::addresses::{self, Addresses};
 use crate::deaths::replacement_due;
 use crate::failover::{leaving, staying};
 use crate::networks::find_subnet;
 use crate::scaling::wanted_vms;
+use crate::{Inputs, breaker};
 
 /// Decides about each instance's VMs: the missing are added, the superfluous leave.
 pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
@@ -21,12 +21,14 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
         instances,
         networks,
         ledger,
+        host,
         ..
     } = layout;
     let mut supply = Supply {
         inputs,
         networks,
         ledger,
+        set_aside: &mut host.set_aside,
         addresses,
     };
     for (id, standing) in instances {
@@ -35,7 +37,7 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
             None => send_away_all(inputs, standing),
             Some(asked) => {
                 add_missing(&mut supply, asked, standing);
-                send_away_superfluous(&supply, asked, standing);
+                send_away_superfluous(&mut supply, asked, standing);
             }
         }
     }
@@ -46,6 +48,8 @@ struct Supply<'a> {
     inputs: Inputs<'a>,
     networks: &'a BTreeMap<ProjectId, NetworkLayout>,
     ledger: &'a mut Ledger,
+    /// The breaker's memory.
+    set_aside: &'a mut Vec<SetAside>,
     addresses: Addresses,
 }
 
@@ -150,7 +154,11 @@ fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 
 /// Sends away what is more than wanted, never one that serves while its stand-in does not: first those
 /// that cannot stay, then those that do not serve, then the youngest.
-fn send_away_superfluous(supply: &Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
+fn send_away_superfluous(
+    supply: &mut Supply<'_>,
+    asked: &Instance,
+    standing: &mut InstanceLayout,
+) {
     let wanted = wanted_vms(asked, standing);
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
@@ -172,20 +180,13 @@ fn send_away_superfluous(supply: &Supply<'_>, asked: &Instance, standing: &mut I
             false => "a backend has its tenant address",
         };
         if let Some(vm) = standing.vms.get_mut(&id) {
-            remember_that_it_was_down(vm);
+            // One that the breaker holds goes on to count as found down.
+            if breaker::is_held(vm) && breaker::is_recent(supply.inputs, vm.since) {
+                let (found_at, at) = (vm.since, supply.inputs.now);
+                supply.set_aside.push(SetAside { found_at, at });
+            }
             vm.leaving = Some(leaving(supply.inputs, reason.into()));
         }
-    }
-}
-
-/// One that the breaker holds goes on to count as found down when it is sent away for another reason.
-fn remember_that_it_was_down(vm: &mut VmLayout) {
-    if vm.verdict == Verdict::Down && vm.aside.is_none() {
-        vm.aside = Some(Aside {
-            since: vm.since,
-            reason: vm.evidence.clone(),
-            open_since: None,
-        });
     }
 }
 

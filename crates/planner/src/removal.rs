@@ -11,28 +11,25 @@ use model::{InstanceId, Layout, Leaving, Timestamp, Verdict, VmId, VmLayout, vm_
 
 use crate::Inputs;
 
-/// Lets the time of a leaving VM's clients begin when DNS has dropped it: until then each plan begins
-/// it anew.
-pub(crate) fn hold_while_dns_names_it(inputs: Inputs<'_>, layout: &mut Layout) {
-    for (id, instance) in &mut layout.instances {
-        for vm in instance.vms.values_mut() {
-            if nobody_is_sent_to(inputs, *id, vm) {
-                continue;
-            }
-            if let Some(leaving) = vm.leaving.as_mut().filter(|l| !is_dropped(inputs, l)) {
-                leaving.since = inputs.now;
-            }
-        }
+/// Lets the time of a leaving VM's clients begin when DNS is first seen to have dropped it. Somebody who was
+/// away meanwhile cannot know when it did, and gives them all of their time.
+pub(crate) fn let_clients_turn_away(inputs: Inputs<'_>, layout: &mut Layout) {
+    let instances = layout.instances.values_mut();
+    let vms = instances.flat_map(|instance| instance.vms.values_mut());
+    let leaving = vms.filter_map(|vm| vm.leaving.as_mut());
+    for leaving in leaving.filter(|leaving| is_dropped(inputs, leaving)) {
+        leaving.dropped_at.get_or_insert(inputs.now);
     }
 }
 
 /// Whether a VM that leaves may be removed: at once when nobody is sent to it, else when DNS has
 /// dropped it and clients that still hold the answer have had their time.
 pub(crate) fn may_be_removed(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
+    let drain_ms = inputs.settings.windows.drain_ms;
     vm.leaving.as_ref().is_some_and(|leaving| {
+        let dropped_at = leaving.dropped_at;
         nobody_is_sent_to(inputs, id, vm)
-            || is_dropped(inputs, leaving)
-                && inputs.now.since_ms(leaving.since) >= inputs.settings.windows.drain_ms
+            || dropped_at.is_some_and(|at| inputs.now.since_ms(at) >= drain_ms)
     })
 }
 

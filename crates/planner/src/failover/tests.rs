@@ -222,6 +222,52 @@ fn what_is_down_when_the_breaker_closes_is_replaced_at_a_bounded_speed() {
 }
 
 #[test]
+fn vms_that_vanish_one_by_one_and_are_forgotten_count_for_the_breaker() {
+    let mut bench = Bench::serving([instance_of(1, 10)]);
+    for vm in 1..=6 {
+        bench.vanish(vm);
+        bench.plan();
+    }
+    assert!(!bench.vms(1).contains_key(&VmId(1)), "it is forgotten");
+    let held = bench.vms(1).values().filter(|vm| breaker::is_held(vm));
+    assert_eq!(held.count(), 3, "as many as may be were replaced before");
+    assert!(bench.layout.host.breaker_open_since.is_some());
+}
+
+#[test]
+fn what_the_breaker_held_does_not_open_it_again_when_it_is_set_aside() {
+    let mut bench = Bench::serving([instance_of(1, 10)]);
+    (1..=6).for_each(|vm| freeze(&mut bench, vm));
+    bench.plan();
+    bench.pass(bench.settings.breaker.window_ms);
+    freeze(&mut bench, 7);
+    // The bench holds each plan to be a fixed point.
+    bench.plan();
+    assert_eq!(bench.layout.host.breaker_open_since, None);
+    let aside = bench.vms(1).values().filter(|vm| vm.aside.is_some());
+    assert_eq!(aside.count(), 3);
+}
+
+#[test]
+fn vms_that_are_put_back_were_taken_out_all_the_same() {
+    let mut bench = replaced();
+    let named = |bench: &Bench| bench.layout.host.set_aside.len();
+    assert_eq!(named(&bench), 1);
+    thaw(&mut bench, 1, 1);
+    for _ in 0..2 {
+        bench.plan();
+        fence(&mut bench, 1, false);
+        bench.pass(bench.settings.windows.steady_ms);
+    }
+    bench.plan();
+    assert_eq!(bench.vm(1).aside, None);
+    assert_eq!(named(&bench), 1);
+    bench.pass(bench.settings.breaker.window_ms);
+    bench.plan();
+    assert_eq!(named(&bench), 0);
+}
+
+#[test]
 fn after_the_machine_was_started_anew_every_vm_is_made_again_as_it_was() {
     let mut bench = Bench::serving([instance_of(1, 6)]);
     bench.observed.boot_id = "one".into();

@@ -140,6 +140,23 @@ fn scaling_in_sends_away_the_youngest_that_serve_and_drains_them() {
 }
 
 #[test]
+fn clients_have_all_of_their_time_though_nobody_saw_when_dns_dropped_the_vm() {
+    let mut bench = Bench::serving([instance_of(1, 2)]);
+    scale(&mut bench, 1);
+    bench.plan();
+    bench.pass(60_000);
+    bench.publish();
+    bench.plan();
+    assert!(!is_removed(&bench, 2), "it may have been just now");
+    bench.pass(bench.settings.windows.drain_ms - 1);
+    bench.plan();
+    assert!(!is_removed(&bench, 2));
+    bench.pass(1);
+    bench.plan();
+    assert!(is_removed(&bench, 2));
+}
+
+#[test]
 fn scaling_in_sends_away_what_does_not_serve_first_and_at_once() {
     let mut bench = Bench::serving([instance_of(1, 2)]);
     scale(&mut bench, 3);
