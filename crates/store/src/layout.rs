@@ -30,6 +30,17 @@ pub struct StoredLayout {
     guard: Option<Revision>,
 }
 
+impl StoredLayout {
+    /// Whether no other controller has written a layout since. Asked after the world was observed, it tells
+    /// that everything that is seen was made by decisions that this layout holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_current(&self, store: &Store) -> Result<bool, StoreError> {
+        Ok(guard(store)? == self.guard)
+    }
+}
+
 /// What came of writing a layout.
 #[derive(Debug)]
 pub enum Written {
@@ -206,7 +217,9 @@ mod tests {
             Ok(Written::Overtaken)
         ));
         assert_eq!(read_layout(&store).unwrap().layout, with_networks(&[1]));
+        assert!(one.is_current(&store).unwrap() && !other.is_current(&store).unwrap());
         write(&store, &one, with_networks(&[1, 2]));
+        assert!(!one.is_current(&store).unwrap());
         assert!(matches!(
             write_layout(&store, &one, with_networks(&[9])),
             Ok(Written::Overtaken)

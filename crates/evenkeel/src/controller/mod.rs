@@ -159,7 +159,11 @@ impl Controller {
         let (next, report) = planner::plan(inputs, &self.layout.layout);
         let changed = next != self.layout.layout;
         let told = planner::events(inputs, &self.layout.layout, &next);
-        if changed && !keep(&self.store, &mut self.layout, next)? {
+        let stands = match changed {
+            true => keep(&self.store, &mut self.layout, next)?,
+            false => is_still_current(&self.store, &mut self.layout)?,
+        };
+        if !stands {
             return Ok(true);
         }
         let namespaces = observed.network.projects.keys();
@@ -235,12 +239,23 @@ fn keep(store: &Store, standing: &mut StoredLayout, next: Layout) -> anyhow::Res
             *standing = stored;
             Ok(true)
         }
-        Written::Overtaken => {
-            warn!("another controller decided meanwhile; taking over its layout");
-            *standing = read_layout(store)?;
-            Ok(false)
-        }
+        Written::Overtaken => take_over(store, standing),
     }
+}
+
+/// Whether nobody stored a layout since this one; else that is taken over. Who has nothing to write must ask:
+/// what another's layout put into the world stands in no older one, and would be removed.
+fn is_still_current(store: &Store, standing: &mut StoredLayout) -> anyhow::Result<bool> {
+    match standing.is_current(store)? {
+        true => Ok(true),
+        false => take_over(store, standing),
+    }
+}
+
+fn take_over(store: &Store, standing: &mut StoredLayout) -> anyhow::Result<bool> {
+    warn!("another controller decided meanwhile; taking over its layout");
+    *standing = read_layout(store)?;
+    Ok(false)
 }
 
 fn host_names(intent: &Intent) -> BTreeSet<String> {
