@@ -42,7 +42,10 @@ test: checks-setup ## every check: format, lints, unit, property and end-to-end 
 	@scripts/test
 
 .PHONY: soak
-soak: checks-setup ## long runs: change under load, a starved host, kills at each step twice in a row: bench/results
+ifdef SEEDS
+soak: simulate
+else
+soak: checks-setup ## long runs: change under load, a starved host, kills at each step twice in a row: bench/results; SEEDS=n: as simulate
 	@$(MAKE) balancer
 	@rm -f bench/results/lossless.json bench/results/detection.json
 	@EVENKEEL_SOAK=10 EVENKEEL_SOAK_RESULTS=$(CURDIR)/bench/results/lossless.json \
@@ -50,6 +53,13 @@ soak: checks-setup ## long runs: change under load, a starved host, kills at eac
 	@EVENKEEL_SOAK=20 EVENKEEL_SOAK_RESULTS=$(CURDIR)/bench/results/detection.json \
 	  scripts/test --profile soak --run-ignored all -E 'binary(detection) & test(starved)'
 	@EVENKEEL_SOAK=1 scripts/test --profile soak --run-ignored all -E 'binary(steps)'
+endif
+
+.PHONY: simulate
+simulate: ## the controller in SEEDS (1000) worlds of faults, from seed FROM; SEED=n: one of them, step by step
+	@cargo run --quiet --locked --package simulation --bin simulate -- \
+	  $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0)) \
+	  $(if $(BUG),--bug $(BUG)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(CHANGES),--changes $(CHANGES))
 
 .PHONY: checks-setup
 checks-setup:

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "model", "planner", "store", "network", "compute", "dns", "monitor", "api",
         ],
     ),
+    ("simulation", &["model", "planner", "store"]),
     ("end-to-end", &[]),
     ("bench", &["end-to-end"]),
 ];

@@ -154,11 +154,7 @@ fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 
 /// Sends away what is more than wanted, never one that serves while its stand-in does not: first those
 /// that cannot stay, then those that do not serve, then the youngest.
-fn send_away_superfluous(
-    supply: &mut Supply<'_>,
-    asked: &Instance,
-    standing: &mut InstanceLayout,
-) {
+fn send_away_superfluous(supply: &mut Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
     let wanted = wanted_vms(asked, standing);
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
