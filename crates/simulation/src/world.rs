@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use model::{
-    Generation, InstanceId, LoadSight, Mac, NetworkSight, NicSight, Observation, ProjectId,
-    ProjectSight, ResolvedName, SubnetId, Timestamp, VmId, VmLayout,
+    Generation, InstanceId, LoadSample, LoadSight, Mac, NetworkSight, NicSight, Observation,
+    ProjectId, ProjectSight, ResolvedName, SubnetId, Timestamp, VmId, VmLayout,
 };
 
 use crate::checker::Checker;
@@ -221,10 +221,16 @@ impl World {
             let serves = machine.front.is_some_and(|front| self.dns.names(front));
             let served = machine.instance.filter(|_| serves && !machine.is_fenced());
             let rate = served.map_or(Some(0.0), share)?;
-            let sight = LoadSight {
+            let newest = LoadSample {
                 cpu_percent: Some((rate / CAPACITY * 100.0).min(100.0)),
                 connections: Some(rate / 10.0),
                 requests_per_second: Some(rate),
+            };
+            let sight = LoadSight {
+                cpu_percent: newest.cpu_percent,
+                connections: newest.connections,
+                requests_per_second: newest.requests_per_second,
+                newest,
                 age_ms: self.now_ms % SAMPLE_MS,
             };
             Some((*id, sight))
