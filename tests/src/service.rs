@@ -1,6 +1,6 @@
 //! Evenkeel, running on a host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use crate::{Door, Host, Running, eventually};
@@ -22,8 +22,8 @@ pub enum Driver {
 pub struct Evenkeel<'h> {
     host: &'h Host,
     running: Option<Running<'h>>,
-    /// Where it tells its steps, if it is to.
-    steps: Option<PathBuf>,
+    /// What it is given beyond this process's environment, as `NAME=value`.
+    environment: Vec<String>,
 }
 
 impl<'h> Evenkeel<'h> {
@@ -48,13 +48,18 @@ impl<'h> Evenkeel<'h> {
         Self {
             host,
             running: None,
-            steps: None,
+            environment: Vec::new(),
         }
     }
 
     /// Has it tell its steps in this directory, and obey the orders there, from its next start on.
-    pub fn tell_steps(&mut self, directory: PathBuf) {
-        self.steps = Some(directory);
+    pub fn tell_steps(&mut self, directory: &Path) {
+        self.set_variable("EVENKEEL_STEPS", &directory.display().to_string());
+    }
+
+    /// Has it run with a variable in its environment, from its next start on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push(format!("{name}={value}"));
     }
 
     /// Writes the configuration file, with `more` at its head, and returns its path.
@@ -100,9 +105,7 @@ impl<'h> Evenkeel<'h> {
         let config = self.host.path("evenkeel.toml");
         let config = config.to_str().expect("the path is text");
         let program = from_environment("EVENKEEL_PROGRAM");
-        let steps = self.steps.as_ref();
-        let steps = steps.map(|steps| format!("EVENKEEL_STEPS={}", steps.display()));
-        let mut line: Vec<&str> = steps.iter().map(String::as_str).collect();
+        let mut line: Vec<&str> = self.environment.iter().map(String::as_str).collect();
         line.extend([program.as_str(), "serve", "--config", config]);
         self.running = Some(self.host.start("evenkeel", "env", &line));
     }

@@ -15,6 +15,8 @@ over_both_drivers!(a_nic_that_is_taken_away_is_found_and_traffic_comes_back);
 
 /// Orders that a full disk may still take, because the store's log has room that was used before.
 const MOST_ORDERS: u32 = 500;
+/// Who ask for the same at the same time.
+const RIVALS: u32 = 100;
 
 #[test]
 fn a_full_disk_is_told_refuses_orders_and_costs_nothing_but_those() {
@@ -208,6 +210,60 @@ fn of_changes_during_changes_the_newest_wins_and_a_delete_always_gets_there() {
         let left = World::seen(&host).beyond(&World::front());
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
+}
+
+#[test]
+fn of_a_hundred_creates_of_one_name_at_once_one_wins_and_the_others_are_told_so() {
+    let host = Host::new();
+    let evenkeel = Evenkeel::start(&host, Driver::Process);
+    let door = evenkeel.door();
+    door.do_("create", "project", json!({ "name": "p" }));
+    let create = |rival: u32| {
+        let entity = format!("1.1.1.{}:8080", 100 + rival);
+        let form = json!({
+            "project": "p", "name": "web", "subnet": "1.1.1.0/24", "wait": false,
+            "backend": { "entities": [entity.clone()] },
+        });
+        let answer = door.ask("create", "instance", form);
+        (entity, answer.expect("the door answers"))
+    };
+    let answers: Vec<(String, Value)> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..RIVALS)
+            .map(|rival| scope.spawn(move || create(rival)))
+            .collect();
+        let answers = asked.into_iter().map(|asked| asked.join());
+        answers.collect::<Result<_, _>>().expect("none panics")
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = answers
+        .into_iter()
+        .partition(|(_, answer)| answer["status"] == "successful");
+    let [(entity, made)] = &won[..] else {
+        panic!("{} of them won", won.len());
+    };
+    for (_, answer) in &lost {
+        assert_eq!(answer["info"]["code"], "name-taken", "{answer:#}");
+        let words = format!(
+            "has an instance `web` already, with the id {}",
+            made["info"]["id"]
+        );
+        assert!(answer.to_string().contains(&words), "{answer:#}");
+    }
+    let named = json!({ "project": "p", "name": "web" });
+    let info = eventually("its VM serves", || {
+        let info = door.do_("info", "instance", named.clone());
+        let serves = info["vms"][0]["state"] == "serving";
+        if serves {
+            Ok(info)
+        } else {
+            Err(info.to_string())
+        }
+    });
+    assert!(
+        info["backend"]["entities"].to_string().contains(entity),
+        "{info:#}"
+    );
+    assert_eq!(info["vms"].as_array().map(Vec::len), Some(1));
+    World::await_told(&host, &door);
 }
 
 /// Gives the first backend another weight, without waiting.

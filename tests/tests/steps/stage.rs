@@ -31,7 +31,7 @@ impl<'h> Stage<'h> {
         let steps = host.path("steps");
         fs::create_dir(&steps).expect("the host's directory can be written");
         let mut evenkeel = Evenkeel::stopped(host);
-        evenkeel.tell_steps(steps.clone());
+        evenkeel.tell_steps(&steps);
         evenkeel.resume();
         if driver == Driver::Restored {
             evenkeel.await_snapshot();
