@@ -30,6 +30,17 @@ struct Tally {
     not_passed: Vec<Point>,
 }
 
+/// Says where a flow stood when the test fails, and nothing when it does not.
+struct Told(String);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("failed at {}", self.0);
+        }
+    }
+}
+
 /// What a flow was recorded to do.
 struct Recording {
     points: Vec<Point>,
@@ -42,7 +53,6 @@ pub fn run(flow: Flow, driver: Driver) {
     let is_soak = std::env::var_os("EVENKEEL_SOAK").is_some();
     let Recording { points, start } = record(flow, driver, is_soak);
     let total = points.len();
-    println!("{flow:?} over {driver:?}: {total} points");
     let queue = Mutex::new(VecDeque::from_iter(points.into_iter().enumerate()));
     let tally = Mutex::new(Tally::default());
     let second = |index: usize| {
@@ -125,10 +135,10 @@ fn attempt(stage: &mut Stage<'_>, flow: Flow, point: &Point, second: Option<u32>
     }
     stage.bring_to(&before);
     let vm = flow.prepare(stage);
-    println!(
+    let _told = Told(format!(
         "{flow:?}: {point}, then {second:?} ({:?} to prepare)",
         began.elapsed()
-    );
+    ));
     stage.order_death(point);
     let (host, door) = (stage.host, stage.door.clone());
     let answer = thread::scope(|scope| {
@@ -159,7 +169,6 @@ fn attempt(stage: &mut Stage<'_>, flow: Flow, point: &Point, second: Option<u32>
             "{point}: the old one is to stay"
         );
     }
-    println!("{point}: {is_killed} {:?}", began.elapsed());
     is_killed
 }
 
