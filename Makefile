@@ -91,6 +91,12 @@ bench-failover: image ## how long a dead VM is felt, by driver, killed and froze
 	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
 	  cargo run --quiet --locked --package bench --bin bench-failover -- $(or $(ROUNDS),20) bench/results/failover.json
 
+.PHONY: bench-scaling
+bench-scaling: image ## how fast the number of VMs follows the load, by driver, and what is lost by it: nothing (ROUNDS=3)
+	@EVENKEEL_PROGRAM=$(CURDIR)/target/release/evenkeel \
+	  EVENKEEL_BALANCER=$(CURDIR)/target/release/evenkeel-balancer EVENKEEL_IMAGE=$(CURDIR)/$(IMAGE) \
+	  cargo run --quiet --locked --package bench --bin bench-scaling -- $(or $(ROUNDS),3) bench/results/scaling.json
+
 .PHONY: fuzz
 fuzz: ## arbitrary bytes for everything that reads them, each target for MINUTES (15), TARGETS="…" for some
 	@scripts/fuzz

@@ -16,11 +16,14 @@ use std::io::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bench::client::{get, resolve};
-use bench::figures::{machine, spread};
-use end_to_end::{Door, Driver, Evenkeel, Host, Servers};
+use bench::crowd::TTL;
+use bench::events::{at_ms, events, is, says, unix_ms};
+use bench::figures::{Stage, by_stage, machine, print_table};
+use bench::scene::{DRIVERS, ON_HOST, door_at, form, parse, run_on_host};
+use end_to_end::Door;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -29,12 +32,10 @@ const DEFAULT_ROUNDS: usize = 5;
 const PACE: Duration = Duration::from_millis(10);
 /// For an answer. A client of a VM that is frozen waits for so long.
 const PATIENCE: Duration = Duration::from_millis(500);
-const TTL: Duration = Duration::from_secs(1);
 /// Before a VM is struck, and after its replacement serves.
 const SETTLE: Duration = Duration::from_secs(2);
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
-/// What is measured, as the results name it and as the table does.
-const STAGES: [(&str, &str); 5] = [
+const STAGES: [Stage; 5] = [
     ("detected", "found down (ms)"),
     ("replaced", "replacement serves (ms)"),
     ("named", "in DNS (ms)"),
@@ -46,9 +47,8 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        // The half that runs on the host, whose clock and process numbers it needs.
-        ["on-host", socket, vms, how, rounds] => {
-            measure(Path::new(socket), parse(vms)?, how, parse(rounds)?)
+        [ON_HOST, socket, vms, how, rounds] => {
+            measure(&door_at(socket), parse(vms)?, how, parse(rounds)?)
         }
         [] => compare(DEFAULT_ROUNDS, None),
         [rounds] => compare(parse(rounds)?, None),
@@ -57,23 +57,25 @@ fn main() -> Result<()> {
     }
 }
 
-fn parse(number: &str) -> Result<usize> {
-    let wrong = |_| Error::other(format!("`{number}` is no number"));
-    number.parse().map_err(wrong)
-}
-
 fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
     let mut cases = Vec::new();
-    for (name, driver) in [("process", Driver::Process), ("tcg", Driver::Machine)] {
-        for vms in [1, 2] {
+    for (name, driver) in DRIVERS {
+        for vms in ["1", "2"] {
             for how in ["killed", "frozen"] {
                 eprintln!("{name}, {vms} VMs, one of them {how}: {rounds} rounds");
-                let figures = measure_case(driver, vms, how, rounds)?;
+                let samples = run_on_host(driver, &[vms, how, &rounds.to_string()])?;
+                let figures = by_stage(&STAGES, &samples);
+                let vms = parse(vms)?;
                 cases.push(json!({ "driver": name, "vms": vms, "how": how, "figures": figures }));
             }
         }
     }
-    print_table(&cases);
+    let named = cases.iter().map(|case| {
+        let text = |field: &str| case[field].as_str().unwrap_or_default();
+        let name = format!("{}, {} VMs, {}", text("driver"), case["vms"], text("how"));
+        (name, &case["figures"])
+    });
+    print_table(&STAGES, &named.collect::<Vec<_>>());
     if let Some(path) = results {
         let document = json!({ "rounds": rounds, "machine": machine(), "cases": cases });
         std::fs::write(path, format!("{document:#}\n"))?;
@@ -81,61 +83,13 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn print_table(cases: &[Value]) {
-    let titles = STAGES.map(|(_, title)| format!("{title:>24}")).concat();
-    println!("{:<24}{titles}", "median / largest");
-    for case in cases {
-        let text = |field: &str| case[field].as_str().unwrap_or_default();
-        let name = format!("{}, {} VMs, {}", text("driver"), case["vms"], text("how"));
-        let cell = |(stage, _): (&str, &str)| {
-            let figures = &case["figures"][stage];
-            let both = format!("{} / {}", figures["p50"], figures["max"]);
-            format!("{both:>24}")
-        };
-        println!("{name:<24}{}", STAGES.map(cell).concat());
-    }
-}
-
-fn measure_case(driver: Driver, vms: usize, how: &str, rounds: usize) -> Result<Value> {
-    let host = Host::new();
-    host.use_own_dns();
-    let servers = Servers::new(&host, "cable", &["1.1.1.10/24"]);
-    let _origin = servers.http("one", "1.1.1.10:8080");
-    let evenkeel = Evenkeel::start(&host, driver);
-    evenkeel.door().attach("1.1.1.0/24", &servers.interface);
-    let mut command = host.command(std::env::current_exe()?);
-    command
-        .arg("on-host")
-        .arg(host.path("run/evenkeel.sock"))
-        .args([&vms.to_string(), how, &rounds.to_string()]);
-    let output = command.output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Error::other(said));
-    }
-    let samples: Value = serde_json::from_slice(&output.stdout)?;
-    let figures = STAGES.map(|(stage, _)| {
-        let of_rounds = samples.as_array().into_iter().flatten();
-        let of_stage = of_rounds.map(|round| round[stage].clone()).collect();
-        (stage.to_owned(), spread(&Value::Array(of_stage)))
-    });
-    Ok(Value::Object(figures.into_iter().collect()))
-}
-
 /// Strikes one VM in each round, and prints what came of it.
-fn measure(socket: &Path, vms: usize, how: &str, rounds: usize) -> Result<()> {
-    let door = Door::at(socket);
+fn measure(door: &Door, vms: usize, how: &str, rounds: usize) -> Result<()> {
     let mut samples = Vec::new();
     for round in 0..rounds {
-        let form = json!({
-            "name": format!("round-{round}"), "traffic_type": "http", "subnet": "1.1.1.0/24",
-            "backend": {
-                "entities": ["1.1.1.10:8080"], "auto-scaling": { "min": vms, "max": vms },
-                "health-check": { "criteria": { "interval": 1, "timeout": 1, "health-threshold": 1 } },
-            },
-        });
-        let made = door.do_("create", "instance", form);
-        samples.push(strike(&door, &made, how)?);
+        let exactly = json!({ "min": vms, "max": vms });
+        let made = door.do_("create", "instance", form(round, &exactly));
+        samples.push(strike(door, &made, how)?);
         door.do_("delete", "instance", json!({ "id": made["id"] }));
     }
     println!("{}", Value::Array(samples));
@@ -205,13 +159,13 @@ fn await_replacement(door: &Door, made: &Value, vm: &Value, struck: Instant) -> 
     let id = vm["id"].as_u64();
     while struck.elapsed() < LONGEST_ROUND {
         let info = door.do_("info", "instance", json!({ "id": made["id"] }));
-        let events: Vec<&Value> = info["events"].as_array().into_iter().flatten().collect();
+        let events: Vec<&Value> = events(&info).collect();
         let after = events.iter().position(|event| {
-            event["kind"] == "verdict" && event["vm"].as_u64() == id && says(event, "is down")
+            is(event, "verdict") && event["vm"].as_u64() == id && says(event, "is down")
         });
         let later = after.map_or(&[][..], |at| events.get(at..).unwrap_or_default());
         let well = later.iter().position(|event| says(event, "is well"));
-        let named = well.and_then(|at| later.get(at..)?.iter().find(|e| e["kind"] == "dns"));
+        let named = well.and_then(|at| later.get(at..)?.iter().find(|event| is(event, "dns")));
         if let (Some(down), Some(well), Some(named)) = (later.first(), well, named) {
             let replaced = later.get(well).map_or(0, |event| at_ms(event));
             return Ok(
@@ -221,34 +175,6 @@ fn await_replacement(door: &Door, made: &Value, vm: &Value, struck: Instant) -> 
         sleep(Duration::from_millis(20));
     }
     Err(Error::other("the VM is not replaced"))
-}
-
-fn says(event: &Value, words: &str) -> bool {
-    let text = event["text"].as_str();
-    text.is_some_and(|text| text.contains(words))
-}
-
-/// An event's time in milliseconds of its day, and of the day after where this one has begun since midnight.
-fn at_ms(event: &Value) -> u64 {
-    let at = event["at"].as_str().unwrap_or_default();
-    let clock = at.split(['T', 'Z']).nth(1).unwrap_or_default();
-    let mut parts = clock
-        .split([':', '.'])
-        .map(|part| part.parse().unwrap_or(0));
-    let mut part = || parts.next().unwrap_or(0);
-    let (hours, minutes, seconds, ms) = (part(), part(), part(), part());
-    let of_day = ((hours * 60 + minutes) * 60 + seconds) * 1_000 + ms;
-    let day = unix_ms() / MS_OF_A_DAY;
-    day * MS_OF_A_DAY + of_day
-}
-
-const MS_OF_A_DAY: u64 = 86_400_000;
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks until it is told to end, and returns when requests failed.

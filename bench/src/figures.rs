@@ -22,6 +22,36 @@ pub fn spread(samples: &Value) -> Value {
     json!({ "p50": p50, "min": sorted.first(), "max": sorted.last(), "samples": samples })
 }
 
+/// What one round measures, as the results name it and as the table does.
+pub type Stage = (&'static str, &'static str);
+
+/// The spread of each stage over the rounds, each of which has a figure for each stage.
+#[must_use]
+pub fn by_stage(stages: &[Stage], rounds: &Value) -> Value {
+    let figures = stages.iter().map(|(stage, _)| {
+        let rounds = rounds.as_array().into_iter().flatten();
+        let of_stage = rounds.filter_map(|round| round.get(stage).cloned());
+        let samples = Value::Array(of_stage.collect());
+        ((*stage).to_owned(), spread(&samples))
+    });
+    Value::Object(figures.collect())
+}
+
+/// Prints the median and the largest of each stage, a line for each case: its name, and its figures by stage.
+pub fn print_table(stages: &[Stage], cases: &[(String, &Value)]) {
+    let titles = stages.iter().map(|(_, title)| format!("{title:>24}"));
+    println!("{:<30}{}", "median / largest", titles.collect::<String>());
+    for (name, figures) in cases {
+        let cell = |(stage, _): &Stage| {
+            let figure = |which: &str| figures.pointer(&format!("/{stage}/{which}"));
+            let text = |which| figure(which).map(Value::to_string).unwrap_or_default();
+            let both = format!("{} / {}", text("p50"), text("max"));
+            format!("{both:>24}")
+        };
+        println!("{name:<30}{}", stages.iter().map(cell).collect::<String>());
+    }
+}
+
 /// What the figures were measured on.
 #[must_use]
 pub fn machine() -> Value {

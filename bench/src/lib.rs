@@ -1,4 +1,7 @@
-//! What the measurements share: how a client asks, and how figures are told.
+//! What the measurements share: where they happen, how clients ask, when things happened, and how figures are told.
 
 pub mod client;
+pub mod crowd;
+pub mod events;
 pub mod figures;
+pub mod scene;
