@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Door, Driver, Evenkeel, Host, Running, Visitors, Vm, Web, eventually, throughout,
+    Door, Driver, Evenkeel, Host, Running, Visitors, Vm, Web, eventually, over_both_drivers,
+    throughout,
 };
 use serde_json::{Value, json};
 
@@ -125,11 +126,13 @@ fn a_second_checker_of_the_same_name_is_refused_and_the_first_goes_on() {
     });
 }
 
-#[test]
-fn while_all_probes_are_lost_no_vm_is_replaced_but_the_one_that_dies() {
+over_both_drivers!(while_all_probes_are_lost_no_vm_is_replaced_but_the_one_that_dies);
+
+fn while_all_probes_are_lost_no_vm_is_replaced_but_the_one_that_dies(driver: Driver) {
     let host = Host::new();
-    let evenkeel = Evenkeel::start(&host, Driver::Process);
-    let web = Web::create(&host, evenkeel.door(), 4);
+    let evenkeel = Evenkeel::start(&host, driver);
+    let vms = if driver == Driver::Process { 4 } else { 2 };
+    let web = Web::create(&host, evenkeel.door(), vms);
     let before = web.vms();
     host.shell(
         "nft 'add table ip cut
