@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bench::client::{get, resolve};
 use bench::crowd::TTL;
 use bench::events::{at_ms, events, is, says, unix_ms};
-use bench::figures::{Stage, by_stage, machine, print_table};
+use bench::figures::{Stage, by_stage, failures, machine, print_table, round_or_failure};
 use bench::scene::{DRIVERS, ON_HOST, door_at, form, parse, run_on_host};
 use end_to_end::Door;
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,8 +35,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Before a VM is struck, and after its replacement serves.
 const SETTLE: Duration = Duration::from_secs(2);
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     ("detected", "found down (ms)"),
+    ("dropped", "out of DNS (ms)"),
     ("replaced", "replacement serves (ms)"),
     ("named", "in DNS (ms)"),
     ("restored", "last failure (ms)"),
@@ -64,9 +65,11 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
             for how in ["killed", "frozen"] {
                 eprintln!("{name}, {vms} VMs, one of them {how}: {rounds} rounds");
                 let samples = run_on_host(driver, &[vms, how, &rounds.to_string()])?;
-                let figures = by_stage(&STAGES, &samples);
+                let (figures, failed) = (by_stage(&STAGES, &samples), failures(&samples));
                 let vms = parse(vms)?;
-                cases.push(json!({ "driver": name, "vms": vms, "how": how, "figures": figures }));
+                cases.push(json!({
+                    "driver": name, "vms": vms, "how": how, "figures": figures, "failed": failed,
+                }));
             }
         }
     }
@@ -80,7 +83,11 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
         let document = json!({ "rounds": rounds, "machine": machine(), "cases": cases });
         std::fs::write(path, format!("{document:#}\n"))?;
     }
-    Ok(())
+    let failed = cases.iter().filter(|case| case["failed"] != json!([]));
+    match failed.map(|case| case["failed"].to_string()).next() {
+        Some(words) => Err(Error::other(format!("rounds failed: {words}"))),
+        None => Ok(()),
+    }
 }
 
 /// Strikes one VM in each round, and prints what came of it.
@@ -89,7 +96,7 @@ fn measure(door: &Door, vms: usize, how: &str, rounds: usize) -> Result<()> {
     for round in 0..rounds {
         let exactly = json!({ "min": vms, "max": vms });
         let made = door.do_("create", "instance", form(round, &exactly));
-        samples.push(strike(door, &made, how)?);
+        samples.push(round_or_failure(strike(door, &made, how)));
         door.do_("delete", "instance", json!({ "id": made["id"] }));
     }
     println!("{}", Value::Array(samples));
@@ -110,7 +117,7 @@ fn strike(door: &Door, made: &Value, how: &str) -> Result<Value> {
         ends.store(true, Ordering::Relaxed);
         let failures = client.join().unwrap_or_default();
         let mut sample = told?;
-        for stage in ["detected", "replaced", "named"] {
+        for stage in ["detected", "dropped", "replaced", "named"] {
             let at = sample[stage].as_u64().unwrap_or_default();
             sample[stage] = json!(at.saturating_sub(at_ms));
         }
@@ -164,13 +171,17 @@ fn await_replacement(door: &Door, made: &Value, vm: &Value, struck: Instant) -> 
             is(event, "verdict") && event["vm"].as_u64() == id && says(event, "is down")
         });
         let later = after.map_or(&[][..], |at| events.get(at..).unwrap_or_default());
+        let dropped = later.iter().find(|event| is(event, "dns"));
         let well = later.iter().position(|event| says(event, "is well"));
         let named = well.and_then(|at| later.get(at..)?.iter().find(|event| is(event, "dns")));
-        if let (Some(down), Some(well), Some(named)) = (later.first(), well, named) {
+        if let (Some(down), Some(dropped), Some(well), Some(named)) =
+            (later.first(), dropped, well, named)
+        {
             let replaced = later.get(well).map_or(0, |event| at_ms(event));
-            return Ok(
-                json!({ "detected": at_ms(down), "replaced": replaced, "named": at_ms(named) }),
-            );
+            return Ok(json!({
+                "detected": at_ms(down), "dropped": at_ms(dropped),
+                "replaced": replaced, "named": at_ms(named),
+            }));
         }
         sleep(Duration::from_millis(20));
     }

@@ -37,6 +37,20 @@ pub fn by_stage(stages: &[Stage], rounds: &Value) -> Value {
     Value::Object(figures.collect())
 }
 
+/// A round's figures, or in their place why it has none: one that fails takes nothing from the others.
+pub fn round_or_failure(round: std::io::Result<Value>) -> Value {
+    round.unwrap_or_else(|error| json!({ "failed": error.to_string() }))
+}
+
+/// Why rounds have no figures.
+#[must_use]
+pub fn failures(rounds: &Value) -> Vec<Value> {
+    let rounds = rounds.as_array().into_iter().flatten();
+    rounds
+        .filter_map(|round| round.get("failed").cloned())
+        .collect()
+}
+
 /// Prints the median and the largest of each stage, a line for each case: its name, and its figures by stage.
 pub fn print_table(stages: &[Stage], cases: &[(String, &Value)]) {
     let titles = stages.iter().map(|(_, title)| format!("{title:>24}"));

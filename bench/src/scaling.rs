@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bench::crowd::Crowd;
 use bench::events::{at_ms, events, is, says, unix_ms};
-use bench::figures::{Stage, by_stage, machine, print_table};
+use bench::figures::{Stage, by_stage, failures, machine, print_table, round_or_failure};
 use bench::scene::{DRIVERS, ON_HOST, door_at, form, parse, run_on_host};
 use end_to_end::Door;
 use serde_json::{Value, json};
@@ -26,9 +26,9 @@ const DEFAULT_ROUNDS: usize = 3;
 /// Requests in a second that one VM is to take.
 const TARGET: u32 = 150;
 /// What is asked before and after: one VM takes it.
-const FEW: u32 = 90;
+const FEW: u32 = 60;
 /// What is asked in between: three VMs take it.
-const MANY: u32 = 390;
+const MANY: u32 = 360;
 const CROWD: usize = 3;
 /// For which fewer VMs must do before fewer run, in seconds.
 const WINDOW_S: u64 = 10;
@@ -44,8 +44,8 @@ const STAGES: [Stage; 9] = [
     ("out_named", "in DNS (ms)"),
     ("out_lost", "lost"),
     ("in_decided", "in: decided (ms)"),
-    ("in_named", "out of DNS (ms)"),
-    ("in_gone", "gone (ms)"),
+    ("in_named", "one in DNS (ms)"),
+    ("in_gone", "others gone (ms)"),
     ("in_lost", "lost"),
     ("answered", "answered"),
 ];
@@ -67,10 +67,10 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
     for (name, driver) in DRIVERS {
         eprintln!("{name}: {rounds} rounds");
         let samples = run_on_host(driver, &[&rounds.to_string()])?;
-        let failures: Vec<&Value> = samples.as_array().into_iter().flatten().collect();
-        let failures: Vec<&Value> = failures.iter().map(|round| &round["failures"]).collect();
-        let figures = by_stage(&STAGES, &samples);
-        cases.push(json!({ "driver": name, "figures": figures, "failures": failures }));
+        let rounds = samples.as_array().into_iter().flatten();
+        let lost: Vec<&Value> = rounds.filter_map(|round| round.get("lost")).collect();
+        let (figures, failed) = (by_stage(&STAGES, &samples), failures(&samples));
+        cases.push(json!({ "driver": name, "figures": figures, "lost": lost, "failed": failed }));
     }
     let named = cases.iter().map(|case| {
         let name = case["driver"].as_str().unwrap_or_default();
@@ -83,6 +83,10 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
         let document =
             json!({ "rounds": rounds, "machine": machine(), "load": load, "cases": cases });
         std::fs::write(path, format!("{document:#}\n"))?;
+    }
+    let failed = cases.iter().filter(|case| case["failed"] != json!([]));
+    if let Some(words) = failed.map(|case| case["failed"].to_string()).next() {
+        return Err(Error::other(format!("rounds failed: {words}")));
     }
     let is_lost = |stage: &str| cases.iter().any(|case| case["figures"][stage]["max"] != 0);
     match is_lost("out_lost") || is_lost("in_lost") {
@@ -98,7 +102,7 @@ fn measure(door: &Door, rounds: usize) -> Result<()> {
             "min": 1, "max": 4, "target-requests": TARGET, "target-cpu": 100, "scale-in-window": WINDOW_S,
         });
         let made = door.do_("create", "instance", form(round, &scaling));
-        samples.push(follow(door, &made)?);
+        samples.push(round_or_failure(follow(door, &made)));
         door.do_("delete", "instance", json!({ "id": made["id"] }));
     }
     println!("{}", Value::Array(samples));
@@ -140,7 +144,7 @@ fn rise_and_fall(crowd: &Crowd, look: &impl Fn() -> Value) -> Result<Value> {
         "out_decided": out[0], "out_serving": out[1], "out_named": out[2], "out_lost": out_lost.len(),
         "in_decided": gone[0], "in_named": gone[1], "in_gone": gone[2], "in_lost": in_lost.len(),
         "answered": crowd.answered(),
-        "failures": [out_lost, in_lost],
+        "lost": [out_lost, in_lost],
     }))
 }
 
@@ -159,21 +163,17 @@ fn read_rise(info: &Value, rose_ms: u64) -> Option<[u64; 3]> {
     Some([after(decided), after(since.get(well)?), after(named)])
 }
 
-/// From the fall to the last decision, to when DNS names one VM, and to when the others are gone, once they are.
+/// From the fall to the first decision, to when DNS names one VM, and to when the others are gone, once they are.
 fn read_fall(info: &Value, fell_ms: u64) -> Option<[u64; 3]> {
     if info["vms"].as_array()?.len() != 1 {
         return None;
     }
-    let last = |kind: &str| {
-        events_since(info, fell_ms)
-            .filter(|event| is(event, kind))
-            .last()
-    };
+    let of = |kind: &'static str| events_since(info, fell_ms).filter(move |event| is(event, kind));
     let after = |event: &Value| at_ms(event).saturating_sub(fell_ms);
     Some([
-        after(last("scaling")?),
-        after(last("dns")?),
-        after(last("gone")?),
+        after(of("scaling").next()?),
+        after(of("dns").last()?),
+        after(of("gone").last()?),
     ])
 }
 
