@@ -152,8 +152,11 @@ fn the_pool_takes_no_room_from_vms_and_is_not_filled_again_without_any() {
     configure(
         &host,
         Driver::Pooled,
-        &format!("memory_limit_mib = {ROOM_FOR_TWO}\npool = 2"),
+        &format!("memory_limit_mib = {ROOM_FOR_TWO}"),
     );
+    let path = host.path("evenkeel.toml");
+    let config = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(&path, config.replace("pool = 1", "pool = 2")).expect("it can be written");
     let mut evenkeel = Evenkeel::stopped(&host);
     evenkeel.resume();
     let log = || host.shell(&format!("cat {}/*.log", host.directory().display()));
