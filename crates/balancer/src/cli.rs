@@ -11,7 +11,8 @@ pub const HELP: &str = "\
 evenkeel-balancer: moves HTTP and TCP traffic to backends
 
 evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
-                      [--config-file PATH] [--threads N] [--collectd PATH] [--owner TAG]
+                      [--config-file PATH] [--threads N] [--collectd PATH] [--clock own]
+                      [--owner TAG]
     Balances as the host says over the control channel.
     --channel-fd N         an open stream both ways: a virtio-serial port or a socket
     --listen-channel-fd N  a listening unix socket; the newest connection is the host
@@ -19,6 +20,7 @@ evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
     --threads N            forwarding threads; by default one for each core
     --collectd PATH        the socket of a collectd that takes the balancer's figures and sends
                            them on; without it the balancer sends them by itself
+    --clock own            the machine's clock is the balancer's to set, as in a VM of its own
     --owner TAG            without effect: names the owner in lists of processes
 
 evenkeel-balancer standalone --listen ADDRESS:PORT --config FILE [--threads N]
@@ -90,12 +92,18 @@ fn parse_run(mut options: Options) -> Result<Command, String> {
         (None, Some(number)) => ChannelSource::Listener(number),
         _ => return Err("`run` takes one of --channel-fd and --listen-channel-fd".to_owned()),
     };
+    let owns_clock = match options.take("--clock").as_deref() {
+        None => false,
+        Some("own") => true,
+        Some(other) => return Err(format!("`--clock {other}` cannot be read: write `own`")),
+    };
     let run = RunOptions {
         channel,
         config_file: options.take("--config-file").map(PathBuf::from),
         threads: options.number("--threads")?,
         supervisor: options.number("--supervisor-fd")?,
         collectd: options.take("--collectd").map(PathBuf::from),
+        owns_clock,
     };
     options.take("--owner");
     options.finish(Command::Run(run))
@@ -183,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_whole_command_line_is_understood() {
-        let line = "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7 --collectd /s";
+        let line = "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7 --collectd /s --clock own";
         assert_eq!(
             parsed(line),
             Ok(Command::Run(RunOptions {
@@ -192,6 +200,7 @@ mod tests {
                 threads: Some(2),
                 supervisor: Some(7),
                 collectd: Some("/s".into()),
+                owns_clock: true,
             }))
         );
     }
@@ -212,6 +221,7 @@ mod tests {
             ("run", "--channel-fd"),
             ("run --channel-fd 5 --listen-channel-fd 6", "one of"),
             ("run --channel-fd x", "--channel-fd x"),
+            ("run --channel-fd 5 --clock mine", "--clock mine"),
             ("run --channel-fd 5 --speed 9", "--speed"),
             ("run --channel-fd", "takes a value"),
             ("standalone --config f", "--listen"),

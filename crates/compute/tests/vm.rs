@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "vm/clock.rs"]
+mod clock;
 #[path = "vm/snapshot.rs"]
 mod snapshot;
 mod support;

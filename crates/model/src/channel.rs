@@ -18,6 +18,12 @@ use crate::{Generation, HealthCheck, Mac, Policy, TrafficType, VmId};
 /// to the next newline.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
+/// Milliseconds by which a VM's clock may be off its host's before it is set.
+pub const CLOCK_TOLERANCE_MS: u64 = 1_000;
+
+/// Milliseconds between two words of a VM's about its clock.
+pub const CLOCK_INTERVAL_MS: u64 = 5_000;
+
 /// The MACs that the NICs of a VM have, front and tenant, when it is made before it is known who it is to be.
 /// A restored VM's NICs have the MACs of the VM that the snapshot was made of, whatever QEMU is told, since
 /// the MAC is part of the device state. So a snapshot is made with these, and the guest takes on its own
@@ -36,6 +42,11 @@ pub enum HostMessage {
     Boot(Boot),
     /// What to balance. Taken whole or refused whole; an older generation than the running one is ignored.
     Configure(BalancerConfig),
+    /// What time it is. Said to a VM whose clock, by its own word, is off by more than [`CLOCK_TOLERANCE_MS`].
+    Time {
+        /// The host's wall clock when this was written, in milliseconds since the Unix epoch.
+        unix_time_ms: u64,
+    },
 }
 
 /// What a VM says to the host.
@@ -54,6 +65,11 @@ pub enum GuestMessage {
     /// The balancer is alive. Sent at the interval that [`Boot`] named, and at once when the
     /// configuration was changed or refused.
     Heartbeat(Heartbeat),
+    /// What the VM's own clock shows, if it has one of its own. Sent every [`CLOCK_INTERVAL_MS`].
+    Clock {
+        /// Milliseconds since the Unix epoch.
+        unix_time_ms: u64,
+    },
     /// One line for the VM's log on the host. Dropped rather than waited for.
     Log {
         /// `error`, `warn`, `info` or `debug`.

@@ -28,9 +28,9 @@ mod step;
 pub use addresses::{Mac, MacError};
 pub use backend::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT};
 pub use channel::{
-    BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, CircuitState,
-    Counters, GuestMessage, Heartbeat, HostMessage, Latency, MAX_LINE_BYTES, PassiveStatus,
-    Quantiles, Refusal, STAND_IN_MACS, Timeouts,
+    BackendConfig, BackendHealth, BackendStatus, BalancerConfig, Boot, BootNic, CLOCK_INTERVAL_MS,
+    CLOCK_TOLERANCE_MS, CircuitState, Counters, GuestMessage, Heartbeat, HostMessage, Latency,
+    MAX_LINE_BYTES, PassiveStatus, Quantiles, Refusal, STAND_IN_MACS, Timeouts,
 };
 pub use effect::{Effect, vm_key};
 pub use event::{Event, EventKind};

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::channel::Channel;
+use super::clock::Clock;
 use super::deploy::{Deployment, Offer};
 use super::figures::Figures;
 use super::journal::{Journal, Level};
@@ -54,6 +55,8 @@ pub(super) struct Agent {
     /// Where a collectd takes figures.
     pub(super) collectd: Option<std::path::PathBuf>,
     pub(super) figures: Option<Figures>,
+    /// The machine's clock, where it is this balancer's to set.
+    clock: Option<Clock>,
     lag: Lag,
     pub(super) workers: Vec<JoinHandle<()>>,
     sequence: u64,
@@ -75,6 +78,7 @@ pub fn run(options: RunOptions) -> std::io::Result<()> {
     let mut agent = Agent::start(signals, options.threads, options.supervisor)?;
     agent.channel = Some(channel);
     agent.collectd = options.collectd;
+    agent.clock = options.owns_clock.then(|| Clock::new(Instant::now()));
     agent.load_kept_config(options.config_file);
     agent.attend(|agent, signal| match signal {
         Signal::Leave => agent.leave(),
@@ -124,6 +128,7 @@ impl Agent {
             latencies: Latencies::new(now),
             collectd: None,
             figures: None,
+            clock: None,
             lag: Lag::default(),
             workers: start_forwarding(&shared)?,
             sequence: 0,
@@ -172,6 +177,7 @@ impl Agent {
             self.latencies.turn(&self.shared, now);
             self.tell_figures(now);
             self.speak(now);
+            self.tell_time(now);
             for (level, text) in self.shared.take_notes() {
                 self.journal.write(level, text);
             }
@@ -231,6 +237,7 @@ impl Agent {
             self.proves_progress().map(|_| self.progress.due_at()),
             self.leaving_pause().map(|pause| Instant::now() + pause),
             self.figures.as_ref().map(Figures::due_at),
+            self.clock.as_ref().map(Clock::due_at),
         ]
         .into_iter()
         .flatten()
@@ -250,6 +257,7 @@ impl Agent {
             match serde_json::from_slice(&line) {
                 Ok(HostMessage::Boot(boot)) => self.take_boot(boot, now),
                 Ok(HostMessage::Configure(config)) => self.take_config(config, now),
+                Ok(HostMessage::Time { unix_time_ms }) => self.take_time(unix_time_ms),
                 Err(error) => self.take_nonsense(&line, &error, now),
             }
         }
@@ -267,6 +275,24 @@ impl Agent {
         }
         self.boot = Some(boot);
         self.speak_at = now;
+    }
+
+    fn take_time(&mut self, unix_time_ms: u64) {
+        let clock = self.clock.as_ref();
+        if let Some(text) = clock.and_then(|clock| clock.take(unix_time_ms)) {
+            self.journal.write(Level::Warn, text);
+        }
+    }
+
+    fn tell_time(&mut self, now: Instant) {
+        let told = self.clock.as_mut().and_then(|clock| clock.tell(now));
+        let channel = self
+            .channel
+            .as_mut()
+            .filter(|_| self.stage != Stage::Waiting);
+        if let (Some(message), Some(channel)) = (told, channel) {
+            channel.send(&message);
+        }
     }
 
     pub(super) fn take_config(&mut self, config: BalancerConfig, now: Instant) {

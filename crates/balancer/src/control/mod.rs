@@ -9,6 +9,7 @@
 
 mod agent;
 mod channel;
+mod clock;
 mod config_file;
 mod deploy;
 mod figures;
@@ -55,4 +56,6 @@ pub struct RunOptions {
     pub supervisor: Option<i32>,
     /// Where a collectd takes this balancer's figures; it sends them by itself when absent.
     pub collectd: Option<PathBuf>,
+    /// Whether the machine's clock is this balancer's to set.
+    pub owns_clock: bool,
 }

@@ -56,7 +56,7 @@ fn start() -> Result<Infallible, InitError> {
 /// is among what is kept for it.
 fn supervise(channel: &channel::Channel, boot: Boot) -> Result<Infallible, InitError> {
     let number = channel.descriptor().as_raw_fd().to_string();
-    let mut arguments = vec!["run", "--channel-fd", &number];
+    let mut arguments = vec!["run", "--channel-fd", &number, "--clock", "own"];
     let collectd = measuring::prepare(boot.monitor.as_ref())?;
     if collectd.is_some() {
         arguments.extend(["--collectd", measuring::SOCKET]);

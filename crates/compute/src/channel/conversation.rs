@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use model::{BalancerConfig, Generation, GuestMessage, Heartbeat};
+use model::{BalancerConfig, CLOCK_TOLERANCE_MS, Generation, GuestMessage, Heartbeat};
 
 /// Shortest time between two sendings of the same message.
 const RESEND: Duration = Duration::from_millis(500);
@@ -22,6 +22,7 @@ const RESEND: Duration = Duration::from_millis(500);
 pub(crate) enum Say {
     Boot,
     Configure,
+    Time,
 }
 
 /// One connection's state.
@@ -32,6 +33,8 @@ pub(crate) struct Conversation {
     /// Generations that the last heartbeat named: running and refused.
     heard: Option<(Option<Generation>, Option<Generation>)>,
     pushed: Option<(Generation, Instant)>,
+    /// Whether the guest's clock is off.
+    is_off: bool,
 }
 
 impl Conversation {
@@ -43,8 +46,8 @@ impl Conversation {
         }
     }
 
-    /// Takes note of what the guest said.
-    pub(crate) fn hear(&mut self, message: &GuestMessage) {
+    /// Takes note of what the guest said. `unix_time_ms` is what the host's clock shows.
+    pub(crate) fn hear(&mut self, message: &GuestMessage, unix_time_ms: u64) {
         match message {
             // Its balancer, if it had one, is no more: the guest began anew.
             GuestMessage::AwaitingBoot { .. } => {
@@ -56,6 +59,10 @@ impl Conversation {
                 self.awaits_boot = false;
                 let refused = heartbeat.refused.as_ref().map(|refusal| refusal.generation);
                 self.heard = Some((heartbeat.generation, refused));
+            }
+            // What came late makes a clock seem slow that is right. To set that one does no harm.
+            GuestMessage::Clock { unix_time_ms: told } => {
+                self.is_off = unix_time_ms.abs_diff(*told) > CLOCK_TOLERANCE_MS;
             }
             GuestMessage::Log { .. } => {}
         }
@@ -73,6 +80,9 @@ impl Conversation {
             self.boot_sent = Some(now);
             self.awaits_boot = false;
             return Some(Say::Boot);
+        }
+        if std::mem::take(&mut self.is_off) {
+            return Some(Say::Time);
         }
         let generation = wanted?.generation;
         let (running, refused) = self.heard?;
@@ -174,7 +184,7 @@ mod tests {
         let (start, mut talk) = (Instant::now(), Conversation::default());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(talk.speak(at(0), true, None), None);
-        talk.hear(&awaiting());
+        talk.hear(&awaiting(), 0);
         assert_eq!(
             talk.speak(at(0), false, None),
             None,
@@ -182,11 +192,32 @@ mod tests {
         );
         assert_eq!(talk.speak(at(1), true, None), Some(Say::Boot));
         assert_eq!(talk.speak(at(900), true, None), None, "not asked again");
-        talk.hear(&awaiting());
+        talk.hear(&awaiting(), 0);
         assert_eq!(talk.speak(at(1000), true, None), Some(Say::Boot));
-        talk.hear(&awaiting());
+        talk.hear(&awaiting(), 0);
         assert_eq!(talk.speak(at(1499), true, None), None, "too soon");
         assert_eq!(talk.speak(at(1500), true, None), Some(Say::Boot));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_set_once_for_each_time_that_it_is_said_to_be() {
+        let (now, mut talk) = (Instant::now(), Conversation::default());
+        let host = 1_700_000_000_000;
+        for (shown, said) in [
+            (host, None),
+            (host + 1_000, None),
+            (host - 1_000, None),
+            (host + 1_001, Some(Say::Time)),
+            (host - 300_000, Some(Say::Time)),
+            (0, Some(Say::Time)),
+        ] {
+            let clock = GuestMessage::Clock {
+                unix_time_ms: shown,
+            };
+            talk.hear(&clock, host);
+            assert_eq!(talk.speak(now, true, None), said, "{shown}");
+            assert_eq!(talk.speak(now, true, None), None, "once");
+        }
     }
 
     #[test]
@@ -195,16 +226,16 @@ mod tests {
         let (start, mut talk) = (Instant::now(), Conversation::default());
         let at = |ms| start + Duration::from_millis(ms);
         let wanted = config(5);
-        talk.hear(&beat(None, None));
+        talk.hear(&beat(None, None), 0);
         assert_eq!(talk.speak(at(0), true, Some(&wanted)), Some(Say::Configure));
-        talk.hear(&awaiting());
+        talk.hear(&awaiting(), 0);
         assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Boot));
         assert_eq!(
             talk.speak(at(600), true, Some(&config(6))),
             None,
             "its balancer does not run yet"
         );
-        talk.hear(&beat(None, None));
+        talk.hear(&beat(None, None), 0);
         assert_eq!(
             talk.speak(at(700), true, Some(&wanted)),
             Some(Say::Configure)
@@ -221,10 +252,10 @@ mod tests {
             None,
             "guest is silent"
         );
-        talk.hear(&beat(None, None));
+        talk.hear(&beat(None, None), 0);
         assert_eq!(talk.speak(at(0), true, None), None, "nothing wanted");
         assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Configure));
-        talk.hear(&beat(Some(4), None));
+        talk.hear(&beat(Some(4), None), 0);
         assert_eq!(talk.speak(at(400), true, Some(&wanted)), None, "too soon");
         assert_eq!(
             talk.speak(at(501), true, Some(&wanted)),
@@ -236,9 +267,9 @@ mod tests {
             Some(Say::Configure),
             "newer goes at once"
         );
-        talk.hear(&beat(Some(6), None));
+        talk.hear(&beat(Some(6), None), 0);
         assert_eq!(talk.speak(at(5000), true, Some(&newer)), None, "taken");
-        talk.hear(&beat(None, None));
+        talk.hear(&beat(None, None), 0);
         assert_eq!(
             talk.speak(at(5001), true, Some(&newer)),
             Some(Say::Configure),
@@ -249,7 +280,7 @@ mod tests {
     #[test]
     fn a_refused_or_older_configuration_is_not_pushed() {
         let (now, mut talk) = (Instant::now(), Conversation::default());
-        talk.hear(&beat(Some(4), Some(5)));
+        talk.hear(&beat(Some(4), Some(5)), 0);
         assert_eq!(talk.speak(now, true, Some(&config(5))), None);
         assert_eq!(talk.speak(now, true, Some(&config(3))), None);
         assert_eq!(

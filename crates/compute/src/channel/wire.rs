@@ -81,11 +81,11 @@ async fn talk(
                 splitter.push(bytes, |text| match serde_json::from_slice(text) {
                     Ok(said) => {
                         line.spoken.send_if_modified(|spoken| !std::mem::replace(spoken, true));
-                        conversation.hear(&said);
+                        conversation.hear(&said, unix_time_ms());
                         match said {
                             GuestMessage::Heartbeat(heartbeat) => hear(heartbeat),
                             GuestMessage::Log { level, text } => log.write(line.vm, &level, &text),
-                            GuestMessage::AwaitingBoot { .. } => {}
+                            GuestMessage::AwaitingBoot { .. } | GuestMessage::Clock { .. } => {}
                         }
                     }
                     // The tail of a line that began before the connection, most likely.
@@ -114,6 +114,9 @@ fn next_message(line: &Line, conversation: &mut Conversation) -> Vec<u8> {
                 return Vec::new();
             }
         },
+        (Some(Say::Time), ..) => HostMessage::Time {
+            unix_time_ms: unix_time_ms(),
+        },
         (Some(Say::Configure), _, Some(config)) => HostMessage::Configure((*config).clone()),
         _ => return Vec::new(),
     };
@@ -138,11 +141,16 @@ fn freshen(mut boot: Boot) -> io::Result<Boot> {
     let mut seed = [0; 32];
     std::fs::File::open(Path::new("/dev/urandom"))?.read_exact(&mut seed)?;
     boot.seed = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+    boot.unix_time_ms = unix_time_ms();
+    Ok(boot)
+}
+
+/// What the host's clock shows.
+fn unix_time_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    boot.unix_time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    Ok(boot)
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A guest's lines in the host's log, no more than a bound in each second.

@@ -83,7 +83,7 @@ fn backend() -> (SocketAddr, Receiver<String>) {
 }
 
 /// The whole answer to a request.
-fn get(address: Ipv4Addr, path: &str) -> String {
+pub(super) fn get(address: Ipv4Addr, path: &str) -> String {
     let mut stream = TcpStream::connect((address, 80)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
@@ -93,7 +93,7 @@ fn get(address: Ipv4Addr, path: &str) -> String {
     answer
 }
 
-fn header(head: &str, name: &str) -> String {
+pub(super) fn header(head: &str, name: &str) -> String {
     let line = head.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name} in {head}"))
         .to_owned()
@@ -145,7 +145,7 @@ fn siblings_from_one_snapshot_differ_in_all_that_must_and_know_the_time() {
 }
 
 /// Seconds since the epoch, as date(1) reads what it is told.
-fn run_date(argument: &str) -> u64 {
+pub(super) fn run_date(argument: &str) -> u64 {
     let output = std::process::Command::new("date")
         .args([argument, "+%s"])
         .output();
