@@ -31,6 +31,9 @@ pub struct HostLayout {
     /// The kernel's mark of the machine's last start ([`crate::Observation::boot_id`]). VMs from before it
     /// are not dead, they were never started since.
     pub boot_id: String,
+    /// When that was, as the host's clock told it last: another answer means that the clock was set.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
     /// Since when so many VMs are down that the fault must be ours: nothing is replaced meanwhile.
     pub breaker_open_since: Option<Timestamp>,
     /// VMs that were set aside, as far back as the breaker looks; what became of them since is no matter.
@@ -41,6 +44,9 @@ pub struct HostLayout {
 /// A VM that was taken out of service because it was down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetAside {
+    /// Whose it was.
+    #[serde(default)]
+    pub instance: InstanceId,
     /// When it was found down.
     pub found_at: Timestamp,
     /// When it was set aside: later, where the breaker held it.

@@ -42,6 +42,9 @@ pub struct Observation {
     pub in_flight: BTreeSet<String>,
     /// The kernel's mark of the machine's last start; empty where it cannot be read.
     pub boot_id: String,
+    /// Milliseconds since the machine's start by a clock that nobody sets, read together with the host's clock;
+    /// absent where it cannot be read.
+    pub uptime_ms: Option<u64>,
     /// Why no VM can be made at present, in words, where that is so.
     pub compute_trouble: Option<String>,
     /// What VMs wait for, and what makes them come more slowly than they could, each in words.

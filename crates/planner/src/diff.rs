@@ -28,7 +28,25 @@ pub fn diff(inputs: Inputs<'_>, layout: &Layout) -> Vec<Effect> {
         remove_networks(inputs, *project, sight, layout, &mut effects);
     }
     effects.retain(|effect| !inputs.observed.in_flight.contains(&effect.key()));
+    effects.sort_by_key(|effect| urgency(layout, effect));
     effects
+}
+
+/// What comes first where not everything can be begun at once: what heals goes before what is new.
+fn urgency(layout: &Layout, effect: &Effect) -> u8 {
+    match effect {
+        Effect::EnsureFront | Effect::SetFence { .. } => 0,
+        Effect::EnsureVm { instance, .. } => {
+            let standing = layout.instances.get(instance);
+            let mut vms = standing.into_iter().flat_map(|s| s.vms.values());
+            let is_new = |vm: &VmLayout| vm.is_crew() && vm.verdict == Verdict::Starting;
+            match vms.all(is_new) {
+                true => 2,
+                false => 1,
+            }
+        }
+        _ => 1,
+    }
 }
 
 /// A subnet's bridge is no step of its own: it comes with the first VM or port, whose step makes it.

@@ -14,8 +14,8 @@
 //! A VM that dies before it has ever served is removed at once: there is nothing to come back to.
 
 use model::{
-    Aside, BackendHealth, Instance, InstanceLayout, Layout, Leaving, SetAside, Timestamp, Verdict,
-    VmId, VmLayout,
+    Aside, BackendHealth, BackendStatus, Instance, InstanceId, InstanceLayout, Layout, Leaving,
+    SetAside, Timestamp, Verdict, VmId, VmLayout,
 };
 
 use crate::deaths::remember_deaths;
@@ -62,7 +62,7 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
         // What a user deleted goes anyway.
         if inputs.intent.instances.contains_key(id) {
             let memory = &mut layout.host.set_aside;
-            allowance -= set_aside(inputs, standing, memory, allowance);
+            allowance -= set_aside(inputs, *id, standing, memory, allowance);
             give_up(inputs, standing);
         }
     }
@@ -71,6 +71,7 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
 /// Sets aside what is down in an instance, at most so many VMs. Returns how many, and remembers them.
 fn set_aside(
     inputs: Inputs<'_>,
+    id: InstanceId,
     standing: &mut InstanceLayout,
     memory: &mut Vec<SetAside>,
     most: usize,
@@ -85,7 +86,11 @@ fn set_aside(
             reason: vm.evidence.clone(),
             open_since: None,
         });
-        memory.push(SetAside { found_at, at });
+        memory.push(SetAside {
+            instance: id,
+            found_at,
+            at,
+        });
         found.push(vm.evidence.clone());
     }
     let count = found.len();
@@ -125,16 +130,21 @@ fn can_serve_again(inputs: Inputs<'_>, asked: &Instance, id: VmId, since: Timest
     }
     let heard = observed.vms.get(&id).and_then(|s| s.heartbeat.as_ref());
     let backends = heard.map_or(&[][..], |heard| &heard.heartbeat.backends);
-    let is_up = |health| health == BackendHealth::Up;
+    let open_ms = inputs.now.since_ms(since);
+    let heard_ms = heard.map_or(0, |heard| heard.age_ms);
+    // What it says of a backend that it has not checked since then is from before it was down.
+    let is_up = |backend: &BackendStatus| {
+        let checked_ms = backend.last_check_age_ms;
+        let is_fresh = checked_ms.is_some_and(|ms| ms.saturating_add(heard_ms) <= open_ms);
+        backend.health == BackendHealth::Up && is_fresh
+    };
     let check = &asked.health_check.criteria;
     let checks_ms = check
         .interval_ms
         .saturating_add(check.timeout_ms)
         .saturating_mul(u64::from(check.health_threshold))
         .saturating_add(CHECKS_MARGIN_MS);
-    backends.is_empty()
-        || backends.iter().any(|backend| is_up(backend.health))
-        || inputs.now.since_ms(since) >= checks_ms
+    backends.is_empty() || backends.iter().any(is_up) || open_ms >= checks_ms
 }
 
 /// Sends away what has been down for the whole grace period, and what is more than is kept.

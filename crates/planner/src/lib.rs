@@ -58,7 +58,7 @@ pub struct Inputs<'a> {
 #[must_use]
 pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     let mut next = layout.clone();
-    clock::bear_a_clock_set_back(inputs, &mut next);
+    clock::follow_the_clock(inputs, &mut next);
     traffic::plan_configs(inputs, &mut next);
     verdict::begin_anew_after_a_restart(inputs, &mut next);
     verdict::judge_vms(inputs, &mut next);

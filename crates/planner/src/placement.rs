@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    BootNic, Instance, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId, SetAside, Verdict,
-    VmId, VmLayout,
+    BootNic, Instance, InstanceId, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId,
+    SetAside, Verdict, VmId, VmLayout,
 };
 
 use crate::addresses::{self, Addresses};
@@ -37,7 +37,7 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
             None => send_away_all(inputs, standing),
             Some(asked) => {
                 add_missing(&mut supply, asked, standing);
-                send_away_superfluous(&mut supply, asked, standing);
+                send_away_superfluous(&mut supply, *id, asked, standing);
             }
         }
     }
@@ -154,7 +154,12 @@ fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
 
 /// Sends away what is more than wanted, never one that serves while its stand-in does not: first those
 /// that cannot stay, then those that do not serve, then the youngest.
-fn send_away_superfluous(supply: &mut Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
+fn send_away_superfluous(
+    supply: &mut Supply<'_>,
+    instance: InstanceId,
+    asked: &Instance,
+    standing: &mut InstanceLayout,
+) {
     let wanted = wanted_vms(asked, standing);
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
@@ -179,7 +184,11 @@ fn send_away_superfluous(supply: &mut Supply<'_>, asked: &Instance, standing: &m
             // One that the breaker holds goes on to count as found down.
             if breaker::is_held(vm) && breaker::is_recent(supply.inputs, vm.since) {
                 let (found_at, at) = (vm.since, supply.inputs.now);
-                supply.set_aside.push(SetAside { found_at, at });
+                supply.set_aside.push(SetAside {
+                    instance,
+                    found_at,
+                    at,
+                });
             }
             vm.leaving = Some(leaving(supply.inputs, reason.into()));
         }

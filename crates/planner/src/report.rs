@@ -59,15 +59,19 @@ fn breaker_in_words(inputs: Inputs<'_>, layout: &Layout) -> Option<String> {
         inputs.settings.breaker.window_ms / 1_000,
     );
     let state = match layout.host.breaker_open_since {
+        Some(_) if breaker::is_wave(inputs, layout) => format!(
+            "the breaker is open: more than {most} VMs were found down within {window_s} s, which is rather a \
+             fault of this host than of so many VMs; nothing is replaced, and DNS names them all"
+        ),
         Some(_) => format!(
-            "the breaker is open: more than {most} VMs were found down within {window_s} s, which is rather a              fault of this host than of so many VMs; nothing is replaced, and DNS names them all"
+            "the breaker is half open: more than {most} VMs are down, and every {window_s} s one is replaced to \
+             see whether a new one serves; if one does, the others follow"
         ),
         None => format!("at most {most} VMs are replaced within {window_s} s"),
     };
     Some(format!(
         "{held} VMs are down and held where they are: {state}. Look at the host's load, memory and network; \
-         they are taken back as soon as they answer, and replaced a few at a time once no further one has \
-         gone down for {window_s} s"
+         they are taken back as soon as they answer"
     ))
 }
 

@@ -79,6 +79,9 @@ impl Bench {
 
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now.0 += ms;
+        if let Some(uptime_ms) = &mut self.observed.uptime_ms {
+            *uptime_ms += ms;
+        }
     }
 
     /// Every VM that was not sent away runs its newest configuration and answers.

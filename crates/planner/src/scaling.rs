@@ -38,7 +38,7 @@ mod figures;
 mod recent;
 
 pub(crate) use account::{decision_in_words, is_another, scaling_report};
-pub(crate) use recent::bear_a_clock_set_back;
+pub(crate) use recent::{bear_what_lies_ahead, times};
 
 use model::{Instance, InstanceLayout, Layout, ScaleDecision, ScaleLayout, Scaling, Timestamp};
 

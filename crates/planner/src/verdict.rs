@@ -176,10 +176,14 @@ fn judge_silent(vm: &VmLayout, heard: &HeartbeatSight, signs: &Signs<'_>) -> (Ve
     if vm.verdict != Verdict::Starting {
         return judge_silence(signs);
     }
+    // Nobody waits for it, and many may be booting at once: it is given all the patience there is.
+    let longest_ms = signs.windows.silence_ms.saturating_mul(LONGEST_PATIENCE);
     match probe_failed(signs.probe) {
-        Some(evidence) => (Verdict::Down, format!("{CEASED}, and {evidence}")),
-        None if heard.age_ms > signs.windows.boot_ms => (Verdict::Down, CEASED.into()),
-        None => (Verdict::Starting, CEASED.into()),
+        Some(evidence) if heard.age_ms > longest_ms => {
+            (Verdict::Down, format!("{CEASED}, and {evidence}"))
+        }
+        _ if heard.age_ms > signs.windows.boot_ms => (Verdict::Down, CEASED.into()),
+        _ => (Verdict::Starting, CEASED.into()),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::users::BACKEND_NAMES;
 const EPOCH_MS: u64 = 1_780_000_000_000;
 /// Requests per second with which one VM's processor is full.
 pub(crate) const CAPACITY: f64 = 200.0;
+/// Machines that boot beside each other before each takes longer.
+const BOOTS_AT_A_TIME: u64 = 2;
 /// Milliseconds between two load samples.
 const SAMPLE_MS: u64 = 1_000;
 
@@ -31,8 +33,6 @@ pub(crate) struct World {
     /// Time by the monotonic clock, since the world began.
     pub(crate) now_ms: u64,
     clock_ahead_ms: i64,
-    /// When the host's clock leapt ahead, and how far.
-    leaps: Vec<(u64, u64)>,
     pub(crate) machines: BTreeMap<VmId, Machine>,
     pub(crate) networks: Networks,
     pub(crate) dns: DnsServer,
@@ -62,8 +62,7 @@ struct Owners {
     fronts: BTreeMap<Ipv4Addr, VmId>,
     tenants: BTreeMap<(SubnetId, Ipv4Addr), VmId>,
     macs: BTreeMap<Mac, VmId>,
-    /// Front addresses that were given back, by the time that the host's clock has shown to pass, and who had
-    /// them: an effect that is done twice may bring back the VM itself for a moment.
+    /// Front addresses that were given back, when, and who had them: an effect that is done twice may bring back the VM itself for a moment.
     freed: BTreeMap<Ipv4Addr, (u64, VmId)>,
 }
 
@@ -85,20 +84,6 @@ impl World {
     /// The host's clock jumps.
     pub(crate) fn jump_clock(&mut self, by_ms: i64) {
         self.clock_ahead_ms = self.clock_ahead_ms.saturating_add(by_ms);
-        let ahead_ms = u64::try_from(by_ms).unwrap_or_default();
-        self.leaps.push((self.now_ms, ahead_ms));
-    }
-
-    /// How much time has passed as the host's clock shows it: spans of minutes are measured so, and end early
-    /// when it leaps.
-    pub(crate) fn shown_ms(&self) -> u64 {
-        self.shown_since_ms(0)
-    }
-
-    /// The same since a moment of the monotonic clock.
-    pub(crate) fn shown_since_ms(&self, ms: u64) -> u64 {
-        let leaps = self.leaps.iter().filter(|(at_ms, _)| *at_ms >= ms);
-        self.now_ms - ms + leaps.map(|(_, by_ms)| by_ms).sum::<u64>()
     }
 
     pub(crate) fn breaks(&mut self, rule: &'static str, what: String) {
@@ -162,6 +147,7 @@ impl World {
             resolved: self.resolved(),
             dns_serial: (self.dns.zone.serial > 0).then_some(self.dns.zone.serial),
             boot_id: format!("start-{}", self.machine_starts),
+            uptime_ms: Some(self.now_ms),
             compute_trouble: self.compute_trouble.clone(),
             ..Observation::default()
         }
@@ -324,7 +310,7 @@ impl World {
         let Some((freed_ms, owner)) = others.filter(|_| !self.machines.contains_key(&id)) else {
             return;
         };
-        let rested_ms = self.shown_ms() - freed_ms;
+        let rested_ms = self.now_ms - freed_ms;
         let is_known = self.dns.leads_to(front, self.now_ms);
         if rested_ms < rest_ms || is_known {
             let what = format!(
@@ -338,6 +324,10 @@ impl World {
     pub(crate) fn start(&mut self, id: VmId, boot_ms: u64) {
         let pid = self.last_pid.wrapping_add(1);
         let now_ms = self.now_ms;
+        // Those that boot beside each other share the host's processors.
+        let processes = self.machines.values().flat_map(|m| &m.process);
+        let others = processes.filter(|p| p.up_ms > now_ms).count();
+        let boot_ms = boot_ms * (1 + u64::try_from(others).unwrap_or(0) / BOOTS_AT_A_TIME);
         let Some(machine) = self.machines.get_mut(&id).filter(|m| m.process.is_none()) else {
             return;
         };
@@ -350,7 +340,7 @@ impl World {
 
     /// Nothing of a VM is left; its addresses are free.
     pub(crate) fn take_away(&mut self, id: VmId) {
-        let shown_ms = self.shown_ms();
+        let now_ms = self.now_ms;
         let Some(machine) = self.machines.remove(&id) else {
             return;
         };
@@ -358,7 +348,7 @@ impl World {
         owners.fronts.retain(|_, owner| *owner != id);
         owners.tenants.retain(|_, owner| *owner != id);
         owners.macs.retain(|_, owner| *owner != id);
-        let freed = machine.front.map(|front| (front, (shown_ms, id)));
+        let freed = machine.front.map(|front| (front, (now_ms, id)));
         owners.freed.extend(freed);
         self.touched.insert(id);
     }

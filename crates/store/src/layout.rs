@@ -43,6 +43,10 @@ impl StoredLayout {
 
 /// What came of writing a layout.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum Written {
     /// It stands.
     Stands(StoredLayout),

@@ -12,7 +12,7 @@ use model::figures::{BootMonitor, collectd_host};
 use model::{Effect, Failure, Generation, STEP};
 use monitor::VmKeys;
 use network::{Network, VmNics};
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tracing::{debug, info, trace, warn};
 
 use super::{Failures, now};
@@ -25,8 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between the beginnings of one effect. One that succeeds and is asked for again did not do what was
 /// hoped, and must not be tried without a pause.
 const REPEAT_PAUSE: Duration = Duration::from_millis(200);
-/// Effects under way at a time; the others come again with the next round.
+/// Effects under way at a time; the others come again with the next round. A fence waits for nobody.
 const MOST_AT_A_TIME: usize = 32;
+/// VMs that are being started, or mended, among them: so many cannot keep the rest from its work.
+const MOST_STARTS: usize = 16;
 /// How long effects that are under way may go on when the controller ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -34,9 +36,15 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct Effects {
     hands: Hands,
     running: JoinSet<anyhow::Result<()>>,
-    keys: BTreeMap<Id, String>,
+    works: BTreeMap<Id, Work>,
     failed: BTreeMap<String, Failed>,
     begun: BTreeMap<String, Begun>,
+}
+
+/// An effect that is under way.
+struct Work {
+    key: String,
+    starts_vm: bool,
 }
 
 /// When an effect last began.
@@ -86,7 +94,7 @@ impl Effects {
                 keys: shared.keys.clone(),
             },
             running: JoinSet::new(),
-            keys: BTreeMap::new(),
+            works: BTreeMap::new(),
             failed: BTreeMap::new(),
             begun: BTreeMap::new(),
         }
@@ -96,20 +104,35 @@ impl Effects {
     /// whether it began.
     pub(super) fn begin(&mut self, effect: Effect) -> bool {
         let key = effect.key();
-        let waits = self.is_held_back(&effect, &key);
-        let full = self.running.len() >= MOST_AT_A_TIME;
-        if waits || full || self.keys.values().any(|running| *running == key) {
+        let waits = self.is_held_back(&effect, &key) || self.is_full_for(&effect);
+        if waits || self.works.values().any(|work| work.key == key) {
             return false;
         }
         log_beginning(&effect);
         let (kind, at) = (kind(&effect), Instant::now());
         self.begun.insert(key.clone(), Begun { kind, at });
+        // A configuration is only laid down for the VM's channel, which takes no time.
+        if let Effect::PushConfig { vm, config } = effect {
+            self.hands.compute.set_config(vm, *config);
+            return true;
+        }
+        let starts_vm = matches!(effect, Effect::EnsureVm { .. });
         let hands = self.hands.clone();
         let task = self
             .running
             .spawn(async move { hands.carry_out(effect).await });
-        self.keys.insert(task.id(), key);
+        self.works.insert(task.id(), Work { key, starts_vm });
         true
+    }
+
+    fn is_full_for(&self, effect: &Effect) -> bool {
+        let starts = || self.works.values().filter(|work| work.starts_vm).count();
+        let is_full = self.running.len() >= MOST_AT_A_TIME;
+        match effect {
+            Effect::SetFence { .. } | Effect::PushConfig { .. } => false,
+            Effect::EnsureVm { .. } => is_full || starts() >= MOST_STARTS,
+            _ => is_full,
+        }
     }
 
     fn is_held_back(&self, effect: &Effect, key: &str) -> bool {
@@ -122,21 +145,30 @@ impl Effects {
         failed.max(repeats).is_some_and(|at| at > Instant::now())
     }
 
-    /// Resolves when an effect has ended; never when none is under way.
+    /// Resolves when effects have ended, with all that did so meanwhile; never when none is under way.
     pub(super) async fn ended(&mut self) {
         match self.running.join_next_with_id().await {
-            Some(Ok((id, outcome))) => self.note(id, outcome),
-            Some(Err(panicked)) => {
+            Some(first) => self.take_note(first),
+            None => std::future::pending().await,
+        }
+        while let Some(another) = self.running.try_join_next_with_id() {
+            self.take_note(another);
+        }
+    }
+
+    fn take_note(&mut self, joined: Result<(Id, anyhow::Result<()>), JoinError>) {
+        match joined {
+            Ok((id, outcome)) => self.note(id, outcome),
+            Err(panicked) => {
                 let id = panicked.id();
                 self.note(id, Err(anyhow::Error::from(panicked)));
             }
-            None => std::future::pending().await,
         }
     }
 
     /// What works on what at the moment.
     pub(super) fn in_flight(&self) -> BTreeSet<String> {
-        self.keys.values().cloned().collect()
+        self.works.values().map(|work| work.key.clone()).collect()
     }
 
     /// The effects whose last attempt failed. One that is no longer asked for is forgotten in time.
@@ -161,7 +193,7 @@ impl Effects {
     }
 
     fn note(&mut self, id: Id, outcome: anyhow::Result<()>) {
-        let Some(key) = self.keys.remove(&id) else {
+        let Some(Work { key, .. }) = self.works.remove(&id) else {
             return;
         };
         let Err(error) = outcome else {
@@ -205,11 +237,6 @@ fn pause(attempts: u32) -> Duration {
 
 impl Hands {
     async fn carry_out(self, effect: Effect) -> anyhow::Result<()> {
-        // A configuration is pushed in each round until it is heard that it runs. Only the first changes
-        // something, and who knows it tells it as a step.
-        if let Effect::PushConfig { .. } = &effect {
-            return self.attempt(effect).await;
-        }
         let name = name(&effect);
         trace!(target: STEP, "before {name}");
         let outcome = self.attempt(effect).await;

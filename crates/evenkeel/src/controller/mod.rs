@@ -25,6 +25,7 @@ use anyhow::{Context, bail};
 use compute::{Compute, Readiness};
 use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, Verdict, VmId};
 use planner::{Breaker, Inputs, Settings, Windows};
+use rustix::time::{ClockId, clock_gettime};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
 use tokio::task::JoinSet;
@@ -150,11 +151,13 @@ impl Controller {
         observed.failures = self.effects.failures();
         observed.in_flight = self.effects.in_flight();
         self.observer.look_up(host_names(&self.intent.1));
+        let (now, uptime_ms) = clocks();
+        observed.uptime_ms = uptime_ms;
         let inputs = Inputs {
             settings: &self.settings,
             intent: &self.intent.1,
             observed: &observed,
-            now: now(),
+            now,
         };
         let (next, report) = planner::plan(inputs, &self.layout.layout);
         let changed = next != self.layout.layout;
@@ -321,6 +324,24 @@ fn now() -> Timestamp {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The host's clock, and the time since the machine's start at the same moment. Whoever was held up between the
+/// two looks knows only the first.
+fn clocks() -> (Timestamp, Option<u64>) {
+    /// The longest between the looks, in milliseconds.
+    const MOMENT_MS: u64 = 100;
+    let (before, now, after) = (uptime_ms(), now(), uptime_ms());
+    let is_moment = after.saturating_sub(before) <= MOMENT_MS;
+    (now, is_moment.then_some(after))
+}
+
+/// Milliseconds since the machine's start, in which it may have slept. Nobody sets that clock.
+fn uptime_ms() -> u64 {
+    let since = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(since.tv_sec).unwrap_or_default();
+    let ms = u64::try_from(since.tv_nsec / 1_000_000).unwrap_or_default();
+    seconds.saturating_mul(1_000).saturating_add(ms)
 }
 
 /// What is known of failing effects, by key.

@@ -25,11 +25,12 @@ use anyhow::Context;
 use compute::{Compute, ComputeConfig};
 use model::InstallationId;
 use network::{Network, NetworkConfig};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{Durability, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::controller::Controller;
 
@@ -86,6 +87,18 @@ impl Shared {
     }
 }
 
+/// Allows as many open files as the kernel lets this process have: each VM takes some, and each question to one.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "cannot raise the limit on open files");
+    }
+}
+
 /// Plays the roles until SIGINT or SIGTERM. VMs and what they serve go on without this process.
 ///
 /// # Errors
@@ -95,6 +108,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(name) = options.checker_name {
         config.name_checker(name)?;
     }
+    raise_file_limit();
     let (ask, shutdown) = watch::channel(false);
     let shared = open(config, shutdown)?;
     let chosen = Role::chosen(&options.roles);

@@ -99,7 +99,7 @@ fn a_half_made_vm_is_made_again_and_one_that_runs_is_told_its_configuration_unti
     bench.observed.vms.insert(VmId(3), healthy(Generation(0)));
     assert_eq!(
         steps(&bench),
-        ["ensure vm/1", "push vm/2/config 1", "push vm/3/config 1"]
+        ["push vm/2/config 1", "push vm/3/config 1", "ensure vm/1"]
     );
 }
 

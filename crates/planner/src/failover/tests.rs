@@ -207,18 +207,52 @@ fn the_breaker_closes_when_they_answer_again() {
     assert_eq!(bench.stay(1).len(), 6);
 }
 
-#[test]
-fn what_is_down_when_the_breaker_closes_is_replaced_at_a_bounded_speed() {
-    let mut bench = Bench::serving([instance_of(1, 10)]);
-    (1..=10).for_each(|vm| freeze(&mut bench, vm));
-    let mut replaced = Vec::new();
-    for _ in 0..5 {
+/// How many of an instance's ten VMs the breaker does not hold, after each of the next windows.
+fn replaced_in_windows(bench: &mut Bench, windows: usize) -> Vec<usize> {
+    let next = |bench: &mut Bench| {
         bench.plan();
         let held = bench.vms(1).values().filter(|vm| breaker::is_held(vm));
-        replaced.push(10 - held.count());
+        let held = held.count();
         bench.pass(bench.settings.breaker.window_ms);
-    }
-    assert_eq!(replaced, [0, 3, 6, 9, 10]);
+        10 - held
+    };
+    (0..windows).map(|_| next(bench)).collect()
+}
+
+#[test]
+fn of_those_that_stay_down_one_is_tried_in_a_window_until_a_new_one_serves_and_then_no_more_than_may_be()
+ {
+    let mut bench = Bench::serving([instance_of(1, 10)]);
+    (1..=10).for_each(|vm| freeze(&mut bench, vm));
+    assert_eq!(replaced_in_windows(&mut bench, 4), [0, 1, 2, 3]);
+    let trouble = bench.plan().troubles;
+    let trouble = trouble.first().expect("it is said");
+    assert!(trouble.contains("one is replaced to see"), "{trouble}");
+    thaw(&mut bench, 11, 1);
+    bench.observed.network.vm_nics.insert(VmId(11), whole());
+    assert_eq!(replaced_in_windows(&mut bench, 3), [6, 9, 10]);
+    assert_eq!(bench.layout.host.breaker_open_since, None);
+}
+
+#[test]
+fn another_wave_ends_the_trials() {
+    let mut bench = Bench::serving([instance_of(1, 10), instance_of(2, 10)]);
+    (1..=10).for_each(|vm| freeze(&mut bench, vm));
+    assert_eq!(replaced_in_windows(&mut bench, 2), [0, 1]);
+    (11..=20).for_each(|vm| freeze(&mut bench, vm));
+    assert_eq!(replaced_in_windows(&mut bench, 2), [1, 2]);
+}
+
+#[test]
+fn what_a_user_deleted_does_not_count_for_the_breaker() {
+    let mut bench = Bench::serving([instance_of(1, 3), instance_of(2, 1)]);
+    (1..=3).for_each(|vm| freeze(&mut bench, vm));
+    bench.plan();
+    bench.intent.instances.remove(&InstanceId(1));
+    freeze(&mut bench, 4);
+    bench.plan();
+    assert_eq!(bench.layout.host.breaker_open_since, None);
+    assert!(bench.vm(4).aside.is_some());
 }
 
 #[test]
@@ -240,6 +274,7 @@ fn what_the_breaker_held_does_not_open_it_again_when_it_is_set_aside() {
     (1..=6).for_each(|vm| freeze(&mut bench, vm));
     bench.plan();
     bench.pass(bench.settings.breaker.window_ms);
+    (1..=4).for_each(|vm| thaw(&mut bench, vm, 1));
     freeze(&mut bench, 7);
     // The bench holds each plan to be a fixed point.
     bench.plan();

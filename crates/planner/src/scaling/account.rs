@@ -43,13 +43,10 @@ pub(crate) fn decision_in_words(scaling: &Scaling, scale: &ScaleLayout) -> Strin
     }
 }
 
-/// Whether a decision is not the one that is known. One of which only the time is earlier was moved with the
-/// clock.
+/// Whether a decision is not the one that is known. The next one always begins with the number at which that
+/// ended; one of which only the time differs was moved with the clock.
 pub(crate) fn is_another(known: Option<&ScaleDecision>, decided: &ScaleDecision) -> bool {
-    known.is_none_or(|known| {
-        let says = |decision: &ScaleDecision| (decision.from, decision.to, decision.cause.clone());
-        decided.at > known.at || says(decided) != says(known)
-    })
+    known.is_none_or(|known| (known.from, known.to) != (decided.from, decided.to))
 }
 
 /// Why there are not more VMs, or fewer, at present.

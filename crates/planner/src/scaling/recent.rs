@@ -45,8 +45,15 @@ pub(super) fn end_of_more_than(scale: &ScaleLayout, vms: u32, window_ms: u64) ->
     Some(Timestamp(last.until.0.saturating_add(window_ms)))
 }
 
+/// Every time in what the load asks for.
+pub(crate) fn times(scale: &mut ScaleLayout) -> impl Iterator<Item = &mut Timestamp> {
+    let peaks = scale.peaks.iter_mut().map(|peak| &mut peak.until);
+    let decision = scale.decision.as_mut().map(|decision| &mut decision.at);
+    peaks.chain(&mut scale.rising).chain(decision)
+}
+
 /// Brings times that lie ahead of the clock, because it was set back, to the present.
-pub(crate) fn bear_a_clock_set_back(scaling: &Scaling, scale: &mut ScaleLayout, now: Timestamp) {
+pub(crate) fn bear_what_lies_ahead(scaling: &Scaling, scale: &mut ScaleLayout, now: Timestamp) {
     let longest = after_grain(now, scaling.scale_in_window_ms);
     for peak in &mut scale.peaks {
         peak.until = peak.until.min(longest);

@@ -182,9 +182,14 @@ fn a_new_vm_is_down_when_it_ended_or_was_never_heard_or_fell_silent_or_never_ans
             (ended, Down, "its process ended: exit code 1"),
             (unheard(60_001), Down, "no heartbeat within 60 s"),
             (
-                unheard_for(751).probe(Some(unanswered(3))),
+                unheard_for(7_501).probe(Some(unanswered(3))),
                 Down,
                 "its heartbeats ceased before it served, and its front address does not answer: timed out",
+            ),
+            (
+                unheard_for(7_500).probe(Some(unanswered(3))),
+                Starting,
+                "its heartbeats ceased before it served",
             ),
             (
                 unheard_for(60_001),

@@ -16,7 +16,7 @@ use crate::world::World;
 /// What was true so many milliseconds ago may still be believed: a decision takes its time.
 const MEMORY_MS: u64 = 5_000;
 
-/// When VMs were taken out of service because they were down, as the host's clock showed, and whose they were.
+/// When VMs were taken out of service because they were down, and whose they were.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Vec<(u64, InstanceId)>);
 
@@ -88,7 +88,7 @@ impl Tally {
         breaker: &Breaker,
         (before, next): (&Layout, &Layout),
     ) -> Held {
-        let shown_ms = world.shown_ms();
+        let now_ms = world.now_ms;
         let (mut found, mut all) = (0, 0);
         for (id, asked) in &intent.instances {
             let old = before.instances.get(id).map(|old| &old.vms);
@@ -109,11 +109,11 @@ impl Tally {
             };
             let taken = now.filter(|(_, vm)| !vm.is_crew() && vm.verdict == Verdict::Down);
             let taken = taken.filter(|(id, _)| served(id)).count();
-            self.0.extend(std::iter::repeat_n((shown_ms, *id), taken));
+            self.0.extend(std::iter::repeat_n((now_ms, *id), taken));
             found += taken;
         }
         // It was decided a moment ago.
-        let oldest_ms = (shown_ms + 2 * LONGEST_STEP_MS).saturating_sub(breaker.window_ms);
+        let oldest_ms = (now_ms + 2 * LONGEST_STEP_MS).saturating_sub(breaker.window_ms);
         let counts = |id: &InstanceId| intent.instances.contains_key(id);
         self.0
             .retain(|(at_ms, id)| *at_ms >= oldest_ms && counts(id));
@@ -156,7 +156,7 @@ pub(crate) fn removal(
         format!("VM {vm} is named by DNS, or was {TTL_MS} ms ago")
     })?;
     let named_ms = world.dns.last_named_ms(front, world.now_ms);
-    let alone_ms = named_ms.map_or(u64::MAX, |ms| world.shown_since_ms(ms));
+    let alone_ms = named_ms.map_or(u64::MAX, |ms| world.now_ms - ms);
     let drained = alone_ms >= windows.drain_ms.min(well_ms);
     hold("what leaves is drained first", drained, || {
         format!("VM {vm} was dropped from DNS only {alone_ms} ms ago")

@@ -183,11 +183,11 @@ fn a_clock_that_is_set_back_holds_nothing_longer_than_a_window() {
     scaler.seconds(10, 0.5);
     scaler.second(9.0);
     scaler.now.0 -= 86_400_000;
-    bear_a_clock_set_back(&scaler.scaling, &mut scaler.scale, scaler.now);
+    bear_what_lies_ahead(&scaler.scaling, &mut scaler.scale, scaler.now);
     let span_s = WINDOW_MS / 1_000 + GRAIN_S + 1;
     assert_eq!(scaler.seconds(span_s, 0.5), 1);
     scaler.second(3.0);
     scaler.now.0 -= 86_400_000;
-    bear_a_clock_set_back(&scaler.scaling, &mut scaler.scale, scaler.now);
+    bear_what_lies_ahead(&scaler.scaling, &mut scaler.scale, scaler.now);
     assert_eq!(scaler.second(3.0), 3);
 }
