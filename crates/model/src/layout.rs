@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BalancerConfig, BootNic, Driver, InstanceId, ProjectId, ScaleLayout, SubnetId, Timestamp, VmId,
+    BalancerConfig, BootNic, Driver, InstanceId, PersistentMap, ProjectId, ScaleLayout, SubnetId,
+    Timestamp, VmId,
 };
 
-/// Every decision that stands.
+/// Every decision that stands. A copy costs next to nothing, and two layouts of which one was made from the
+/// other share what is the same in both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
     /// Instances that have something in the world, deleted ones until all of it is gone.
-    pub instances: BTreeMap<InstanceId, InstanceLayout>,
+    pub instances: PersistentMap<InstanceId, Arc<InstanceLayout>>,
     /// Projects that have a namespace.
-    pub networks: BTreeMap<ProjectId, NetworkLayout>,
+    pub networks: PersistentMap<ProjectId, Arc<NetworkLayout>>,
     /// What DNS says.
     pub dns: DnsLayout,
     /// What is handed out once only.
@@ -211,7 +214,7 @@ pub struct DnsLayout {
     /// Rises with each change of the records.
     pub serial: u32,
     /// The addresses of each name. Names are relative to the zone: `web.johns-project`.
-    pub records: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    pub records: PersistentMap<String, BTreeSet<Ipv4Addr>>,
 }
 
 /// Identities and addresses that must not be handed out twice.
@@ -222,5 +225,5 @@ pub struct Ledger {
     /// The last subnet's identity.
     pub last_subnet: SubnetId,
     /// Front addresses of VMs that are gone, with the time from which they may be used again.
-    pub resting: BTreeMap<Ipv4Addr, Timestamp>,
+    pub resting: PersistentMap<Ipv4Addr, Timestamp>,
 }

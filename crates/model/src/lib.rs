@@ -18,6 +18,7 @@ mod intent;
 mod layout;
 pub mod numbers;
 mod observation;
+pub mod persistent;
 mod policy;
 mod project;
 mod recent;
@@ -50,6 +51,7 @@ pub use observation::{
     Driver, Failure, HeartbeatSight, LoadSample, LoadSight, NetworkSight, NicSight, Observation,
     ProbeSight, ProjectSight, ResolvedName, VmSight,
 };
+pub use persistent::PersistentMap;
 pub use policy::{
     Algorithm, CircuitBreaker, ClientClose, Forwarding, HashKey, Limits, MAX_NETWORKS,
     OutlierEjection, Policy, ProxyProtocol, ProxyVersion, Queue, Retry, contains,

@@ -5,8 +5,9 @@ use std::iter::Take;
 use std::net::Ipv4Addr;
 
 use ipnet::{Ipv4AddrRange, Ipv4Net};
-use model::{Intent, Layout, Mac, ProjectId, SubnetId, VmId};
+use model::{Intent, Mac, ProjectId, SubnetId, VmId};
 
+use crate::draft::Draft;
 use crate::{Inputs, Settings, traffic};
 
 /// Addresses looked at before a subnet is held to be full: a bound on the work of one plan.
@@ -26,7 +27,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn new(inputs: Inputs<'_>, layout: &Layout) -> Self {
+    pub(crate) fn new(inputs: Inputs<'_>, layout: &Draft) -> Self {
         let settings = inputs.settings;
         let mut front: BTreeSet<Ipv4Addr> = layout.ledger.resting.keys().copied().collect();
         front.extend(layout.dns.records.values().flatten());
@@ -95,7 +96,7 @@ impl Addresses {
 }
 
 /// Every address at which backends are: those that users named, and those that their names resolve to.
-pub(crate) fn backend_addresses(intent: &Intent, layout: &Layout) -> BackendAddresses {
+pub(crate) fn backend_addresses(intent: &Intent, layout: &Draft) -> BackendAddresses {
     let mut found = BackendAddresses::new();
     for (id, instance) in &intent.instances {
         let Some(standing) = layout.instances.get(id) else {

@@ -20,16 +20,17 @@
 //!
 //! The states are those of a circuit breaker (M. Nygard, Release It!, 2007).
 
-use model::{Layout, SetAside, Timestamp, Verdict, VmLayout};
+use model::{SetAside, Timestamp, Verdict, VmLayout};
 
 use crate::Inputs;
+use crate::draft::Draft;
 use crate::scaling::wanted_vms;
 
 /// VMs that are set aside in a window while the breaker is half open.
 const TRIALS: usize = 1;
 
 /// Opens or closes the breaker by what stands in the layout.
-pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Draft) {
     let memory = &mut layout.host.set_aside;
     memory.retain(|one| is_recent(inputs, one.at));
     let open = match layout.host.breaker_open_since {
@@ -42,7 +43,7 @@ pub(crate) fn watch(inputs: Inputs<'_>, layout: &mut Layout) {
 
 /// How many VMs may still be set aside now. One that was forgotten meanwhile, or came back, was set aside all
 /// the same.
-pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Layout) -> usize {
+pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Draft) -> usize {
     let may = match layout.host.breaker_open_since {
         Some(_) if is_wave(inputs, layout) => 0,
         Some(_) => TRIALS,
@@ -52,12 +53,12 @@ pub(crate) fn allowance(inputs: Inputs<'_>, layout: &Layout) -> usize {
 }
 
 /// Whether more VMs were found down within the window than may be.
-pub(crate) fn is_wave(inputs: Inputs<'_>, layout: &Layout) -> bool {
+pub(crate) fn is_wave(inputs: Inputs<'_>, layout: &Draft) -> bool {
     found_down(inputs, layout) > most(inputs, layout)
 }
 
 /// Whether those that were down answer again, or a VM that was made since the breaker opened has come to serve.
-fn is_over(inputs: Inputs<'_>, layout: &Layout, since: Timestamp) -> bool {
+fn is_over(inputs: Inputs<'_>, layout: &Draft, since: Timestamp) -> bool {
     let serves = |vm: &VmLayout| vm.verdict == Verdict::Serving && vm.created_at > since;
     // One that is set aside for a trial has not answered.
     let down = held(inputs, layout).saturating_add(set_aside(inputs, layout).count());
@@ -65,7 +66,7 @@ fn is_over(inputs: Inputs<'_>, layout: &Layout, since: Timestamp) -> bool {
 }
 
 /// How many VMs may be set aside within one window.
-pub(crate) fn most(inputs: Inputs<'_>, layout: &Layout) -> usize {
+pub(crate) fn most(inputs: Inputs<'_>, layout: &Draft) -> usize {
     let breaker = &inputs.settings.breaker;
     let instances = inputs.intent.instances.iter();
     let wanted =
@@ -77,7 +78,7 @@ pub(crate) fn most(inputs: Inputs<'_>, layout: &Layout) -> usize {
 }
 
 /// VMs that were found down within the window, set aside by now or not.
-pub(crate) fn found_down(inputs: Inputs<'_>, layout: &Layout) -> usize {
+pub(crate) fn found_down(inputs: Inputs<'_>, layout: &Draft) -> usize {
     let held = vms(inputs, layout).filter(|vm| is_held(vm));
     let held = held.filter(|vm| is_recent(inputs, vm.since));
     let set_aside = set_aside(inputs, layout);
@@ -86,7 +87,7 @@ pub(crate) fn found_down(inputs: Inputs<'_>, layout: &Layout) -> usize {
 }
 
 /// VMs that are down and have not been set aside.
-pub(crate) fn held(inputs: Inputs<'_>, layout: &Layout) -> usize {
+pub(crate) fn held(inputs: Inputs<'_>, layout: &Draft) -> usize {
     vms(inputs, layout).filter(|vm| is_held(vm)).count()
 }
 
@@ -96,14 +97,14 @@ pub(crate) fn is_held(vm: &VmLayout) -> bool {
 }
 
 /// The VMs of the instances that are asked for: what a user deleted says nothing about a fault.
-fn vms<'a>(inputs: Inputs<'a>, layout: &'a Layout) -> impl Iterator<Item = &'a VmLayout> {
+fn vms<'a>(inputs: Inputs<'a>, layout: &'a Draft) -> impl Iterator<Item = &'a VmLayout> {
     let asked = inputs.intent.instances.keys();
     let instances = asked.filter_map(|id| layout.instances.get(id));
     instances.flat_map(|instance| instance.vms.values())
 }
 
 /// The VMs of these instances that were set aside within the window.
-fn set_aside<'a>(inputs: Inputs<'a>, layout: &'a Layout) -> impl Iterator<Item = &'a SetAside> {
+fn set_aside<'a>(inputs: Inputs<'a>, layout: &'a Draft) -> impl Iterator<Item = &'a SetAside> {
     let memory = layout.host.set_aside.iter();
     memory.filter(move |one| inputs.intent.instances.contains_key(&one.instance))
 }

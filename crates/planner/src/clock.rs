@@ -5,15 +5,16 @@
 //! that no wait is cut short and none is drawn out. That it was set shows in when it says that the machine
 //! was started: by a clock that nobody sets, that is always the same time ago.
 
-use model::{InstanceLayout, Layout, Timestamp};
+use model::{InstanceLayout, Timestamp};
 
+use crate::draft::Draft;
 use crate::{Inputs, scaling};
 
 /// What the clock is off by before it counts as set, in milliseconds: less is how a clock is kept right.
 const LEAST_JUMP_MS: u64 = 1_000;
 
 /// Moves the times of everything that waits along with the host's clock.
-pub(crate) fn follow_the_clock(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn follow_the_clock(inputs: Inputs<'_>, layout: &mut Draft) {
     let observed = inputs.observed;
     let uptime = observed.uptime_ms;
     if let Some(started_at) = uptime.map(|ms| Timestamp(inputs.now.0.saturating_sub(ms))) {
@@ -34,18 +35,23 @@ pub(crate) fn follow_the_clock(inputs: Inputs<'_>, layout: &mut Layout) {
 }
 
 /// Moves every time that something waits by.
-fn shift(layout: &mut Layout, by: impl Fn(&mut Timestamp)) {
+fn shift(layout: &mut Draft, by: impl Fn(&mut Timestamp)) {
     for instance in layout.instances.values_mut() {
         each_past(instance, &by);
         scaling::times(&mut instance.scale).for_each(&by);
     }
     each_past_of_host(layout, &by);
-    layout.ledger.resting.values_mut().for_each(&by);
+    let moved = layout.ledger.resting.iter().map(|(address, at)| {
+        let mut at = *at;
+        by(&mut at);
+        (*address, at)
+    });
+    layout.ledger.resting = moved.collect();
 }
 
 /// Counts every wait that was begun in what is the future by now from now on: a clock that was set back while
 /// the machine was off leaves no other trace.
-fn bear_what_lies_ahead(inputs: Inputs<'_>, layout: &mut Layout) {
+fn bear_what_lies_ahead(inputs: Inputs<'_>, layout: &mut Draft) {
     let now = inputs.now;
     let to_the_present = |at: &mut Timestamp| *at = now.min(*at);
     for (id, instance) in &mut layout.instances {
@@ -57,8 +63,12 @@ fn bear_what_lies_ahead(inputs: Inputs<'_>, layout: &mut Layout) {
     }
     each_past_of_host(layout, &to_the_present);
     let longest_rest = Timestamp(now.0.saturating_add(inputs.settings.windows.rest_ms));
-    let rests = layout.ledger.resting.values_mut();
-    rests.for_each(|free_at| *free_at = longest_rest.min(*free_at));
+    let resting = &mut layout.ledger.resting;
+    let ahead = resting
+        .iter()
+        .filter(|(_, free_at)| **free_at > longest_rest);
+    let ahead: Vec<_> = ahead.map(|(address, _)| *address).collect();
+    resting.extend(ahead.into_iter().map(|address| (address, longest_rest)));
 }
 
 /// The times in an instance at which something was or began.
@@ -78,7 +88,7 @@ fn each_past(instance: &mut InstanceLayout, change: &impl Fn(&mut Timestamp)) {
     }
 }
 
-fn each_past_of_host(layout: &mut Layout, change: &impl Fn(&mut Timestamp)) {
+fn each_past_of_host(layout: &mut Draft, change: &impl Fn(&mut Timestamp)) {
     let breaker = layout.host.breaker_open_since.iter_mut();
     let set_aside = layout.host.set_aside.iter_mut();
     let set_aside = set_aside.flat_map(|one| [&mut one.found_at, &mut one.at]);

@@ -1,9 +1,11 @@
 //! What happened between two layouts, in words that a user reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{Event, EventKind, InstanceId, InstanceLayout, Layout, Verdict, VmId, VmLayout};
 
+use crate::draft::Draft;
 use crate::{Inputs, breaker, scaling, zone};
 
 /// An event, and the instance that it is about; none when it is about the whole installation.
@@ -20,7 +22,7 @@ pub fn events(inputs: Inputs<'_>, before: &Layout, after: &Layout) -> Vec<Told> 
     teller.tell_breaker(before, after);
     for (id, standing) in &after.instances {
         teller.instance = Some(*id);
-        let known = before.instances.get(id);
+        let known = before.instances.get(id).map(Arc::as_ref);
         teller.tell_configuration(known, standing);
         teller.tell_scaling(*id, known, standing);
         teller.tell_vms(known, standing);
@@ -47,6 +49,10 @@ impl Teller<'_> {
             before.host.breaker_open_since,
             after.host.breaker_open_since,
         );
+        if was.is_some() == is.is_some() {
+            return;
+        }
+        let after = &Draft::of(after);
         let (found, most) = (
             breaker::found_down(self.inputs, after),
             breaker::most(self.inputs, after),

@@ -19,6 +19,7 @@ use model::{
 };
 
 use crate::deaths::remember_deaths;
+use crate::draft::Draft;
 use crate::removal::is_gone;
 use crate::{Inputs, breaker};
 
@@ -28,7 +29,7 @@ const MOST_ASIDE: usize = 4;
 const CHECKS_MARGIN_MS: u64 = 5_000;
 
 /// Sends away VMs that died before they ever served, as `before` knows them.
-pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout) {
+pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: &mut Draft) {
     for (id, standing) in &mut layout.instances {
         let known = before.instances.get(id);
         let mut found = Vec::new();
@@ -47,7 +48,7 @@ pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: 
 
 /// Lifts the fence of VMs that are well again, and puts them back when they have something to serve with.
 /// Comes before the breaker, which counts those that are down.
-pub(crate) fn take_back_what_returned(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn take_back_what_returned(inputs: Inputs<'_>, layout: &mut Draft) {
     for (id, standing) in &mut layout.instances {
         if let Some(asked) = inputs.intent.instances.get(id) {
             take_back(inputs, asked, standing);
@@ -56,7 +57,7 @@ pub(crate) fn take_back_what_returned(inputs: Inputs<'_>, layout: &mut Layout) {
 }
 
 /// Sets aside what is down, as far as the breaker allows, and gives up what did not come back.
-pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Draft) {
     let mut allowance = breaker::allowance(inputs, layout);
     for (id, standing) in &mut layout.instances {
         // What a user deleted goes anyway.

@@ -15,6 +15,7 @@ mod breaker;
 mod clock;
 mod deaths;
 mod diff;
+mod draft;
 mod events;
 mod failover;
 mod networks;
@@ -35,6 +36,7 @@ pub use diff::diff;
 pub use events::{Told, events};
 pub use settings::{Breaker, Settings, Windows};
 
+use draft::Draft;
 use model::{Intent, Layout, Observation, Report, Timestamp};
 
 /// Everything that a plan rests on.
@@ -57,7 +59,7 @@ pub struct Inputs<'a> {
 /// its result with the same inputs gives the same layout.
 #[must_use]
 pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
-    let mut next = layout.clone();
+    let mut next = Draft::of(layout);
     clock::follow_the_clock(inputs, &mut next);
     traffic::plan_configs(inputs, &mut next);
     verdict::begin_anew_after_a_restart(inputs, &mut next);
@@ -74,5 +76,5 @@ pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     zone::plan_zone(inputs, layout, &mut next);
     removal::let_clients_turn_away(inputs, &mut next);
     let report = report::account(inputs, &next);
-    (next, report)
+    (next.into_layout(layout), report)
 }

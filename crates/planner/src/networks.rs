@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
-use model::{Layout, NetworkLayout, ProjectId, SubnetId, SubnetLayout};
+use model::{NetworkLayout, ProjectId, SubnetId, SubnetLayout};
 
 use crate::Inputs;
+use crate::draft::Draft;
 
 /// The subnets that users asked for, each with its ports.
 type WantedSubnets = BTreeMap<(ProjectId, Ipv4Net), BTreeSet<String>>;
 
 /// A namespace for each project, a subnet wherever an instance or a port asks for one, and each
 /// subnet's ports as they were asked for.
-pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Draft) {
     for project in inputs.intent.projects.keys() {
         layout.networks.entry(*project).or_default();
     }
@@ -32,7 +33,7 @@ pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Layout) {
 
 /// Drops the subnets that neither a VM, nor an instance, nor a port needs, and the namespaces of
 /// projects that are gone.
-pub(crate) fn drop_unused_subnets(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn drop_unused_subnets(inputs: Inputs<'_>, layout: &mut Draft) {
     let wanted = wanted_subnets(inputs);
     let used: BTreeSet<SubnetId> = layout
         .instances

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 
 use model::{
-    BootNic, Instance, InstanceId, InstanceLayout, Layout, Ledger, NetworkLayout, ProjectId,
-    SetAside, Verdict, VmId, VmLayout,
+    BootNic, Instance, InstanceId, InstanceLayout, Ledger, NetworkLayout, ProjectId, SetAside,
+    Verdict, VmId, VmLayout,
 };
 
 use crate::addresses::{self, Addresses};
 use crate::deaths::replacement_due;
+use crate::draft::Draft;
 use crate::failover::{leaving, staying};
 use crate::networks::find_subnet;
 use crate::scaling::wanted_vms;
 use crate::{Inputs, breaker};
 
 /// Decides about each instance's VMs: the missing are added, the superfluous leave.
-pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Draft) {
     let addresses = Addresses::new(inputs, layout);
-    let Layout {
+    let Draft {
         instances,
         networks,
         ledger,

@@ -7,13 +7,14 @@
 //!          or its instance was deleted
 //! ```
 
-use model::{InstanceId, Layout, Leaving, Timestamp, Verdict, VmId, VmLayout, vm_key};
+use model::{InstanceId, Leaving, Timestamp, Verdict, VmId, VmLayout, vm_key};
 
 use crate::Inputs;
+use crate::draft::Draft;
 
 /// Lets the time of a leaving VM's clients begin when DNS is first seen to have dropped it. Somebody who was
 /// away meanwhile cannot know when it did, and gives them all of their time.
-pub(crate) fn let_clients_turn_away(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn let_clients_turn_away(inputs: Inputs<'_>, layout: &mut Draft) {
     let instances = layout.instances.values_mut();
     let vms = instances.flat_map(|instance| instance.vms.values_mut());
     let leaving = vms.filter_map(|vm| vm.leaving.as_mut());
@@ -35,7 +36,7 @@ pub(crate) fn may_be_removed(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) 
 
 /// Drops the VMs that were sent away by an earlier plan and of which nothing is left, lets their
 /// addresses rest, and drops deleted instances without VMs.
-pub(crate) fn forget_what_is_gone(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn forget_what_is_gone(inputs: Inputs<'_>, layout: &mut Draft) {
     end_rests(inputs, layout);
     let free_at = Timestamp(inputs.now.0.saturating_add(inputs.settings.windows.rest_ms));
     let resting = &mut layout.ledger.resting;
@@ -56,7 +57,7 @@ pub(crate) fn forget_what_is_gone(inputs: Inputs<'_>, layout: &mut Layout) {
 
 /// A published zone that is behind may still name any address that rests; given to another VM, it would
 /// lead clients to a stranger.
-fn end_rests(inputs: Inputs<'_>, layout: &mut Layout) {
+fn end_rests(inputs: Inputs<'_>, layout: &mut Draft) {
     let published = inputs.observed.dns_serial.unwrap_or_default();
     if published >= layout.dns.serial {
         let resting = &mut layout.ledger.resting;

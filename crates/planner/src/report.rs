@@ -4,16 +4,17 @@ mod backends;
 mod vms;
 
 use model::{
-    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, Layout, ProjectId,
-    Report, SubnetId, VmLayout, Waiting,
+    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, ProjectId, Report,
+    SubnetId, VmLayout, Waiting,
 };
 
 use crate::addresses::{self, BackendAddresses};
+use crate::draft::Draft;
 use crate::scaling::scaling_report;
 use crate::{Inputs, breaker, zone};
 
 /// One account of everything, from the layout that was just decided.
-pub(crate) fn account(inputs: Inputs<'_>, layout: &Layout) -> Report {
+pub(crate) fn account(inputs: Inputs<'_>, layout: &Draft) -> Report {
     let backends = addresses::backend_addresses(inputs.intent, layout);
     let account_for = |(id, standing): (&InstanceId, &InstanceLayout)| {
         let report = match inputs.intent.instances.get(id) {
@@ -29,7 +30,7 @@ pub(crate) fn account(inputs: Inputs<'_>, layout: &Layout) -> Report {
 }
 
 /// What keeps VMs from being made, and interfaces from being attached, whether or not an instance waits.
-fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
+fn troubles(inputs: Inputs<'_>, layout: &Draft) -> Vec<String> {
     let compute = inputs.observed.compute_trouble.iter();
     let compute = compute.chain(&inputs.observed.compute_notes).cloned();
     let networks = layout.networks.iter();
@@ -49,7 +50,7 @@ fn troubles(inputs: Inputs<'_>, layout: &Layout) -> Vec<String> {
 }
 
 /// What the breaker holds back, and what to do about it.
-fn breaker_in_words(inputs: Inputs<'_>, layout: &Layout) -> Option<String> {
+fn breaker_in_words(inputs: Inputs<'_>, layout: &Draft) -> Option<String> {
     let held = breaker::held(inputs, layout);
     if held == 0 {
         return None;
@@ -100,7 +101,7 @@ fn deleting_report(
 
 fn instance_report(
     inputs: Inputs<'_>,
-    layout: &Layout,
+    layout: &Draft,
     asked: &Instance,
     standing: &InstanceLayout,
     backends: &BackendAddresses,
@@ -140,7 +141,7 @@ fn instance_report(
 }
 
 /// Ports of the instance's subnet that could not be attached.
-fn port_waiting(inputs: Inputs<'_>, layout: &Layout, asked: &Instance) -> Vec<Waiting> {
+fn port_waiting(inputs: Inputs<'_>, layout: &Draft, asked: &Instance) -> Vec<Waiting> {
     let network = layout.networks.get(&asked.project);
     let subnets = network.into_iter().flat_map(|network| &network.subnets);
     let ports = subnets
@@ -170,7 +171,7 @@ fn port_failure(
     Some(failure.message.clone())
 }
 
-fn dns_waiting(inputs: Inputs<'_>, layout: &Layout) -> Option<Waiting> {
+fn dns_waiting(inputs: Inputs<'_>, layout: &Draft) -> Option<Waiting> {
     let wanted = layout.dns.serial;
     let why = match inputs.observed.dns_serial {
         Some(serial) if serial >= wanted => return None,

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use model::{
     AutoScaling, Backend, BackendHost, Driver, Effect, Generation, HealthCheck, HealthProtocol,
-    Heartbeat, HeartbeatSight, Instance, InstanceId, Intent, Layout, NetworkSight, NicSight,
-    Observation, Policy, ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp, TrafficType,
-    VmId, VmLayout, VmShape, VmSight,
+    Heartbeat, HeartbeatSight, Instance, InstanceId, InstanceLayout, Intent, Layout, NetworkSight,
+    NicSight, Observation, Policy, ProbeSight, Project, ProjectId, Report, Timeouts, Timestamp,
+    TrafficType, VmId, VmLayout, VmShape, VmSight,
 };
 
 use crate::{Inputs, Settings, Windows};
@@ -130,8 +131,18 @@ impl Bench {
         asked.expect("the instance is asked for")
     }
 
+    pub(crate) fn standing(&self, instance: u64) -> &InstanceLayout {
+        let standing = self.layout.instances.get(&InstanceId(instance));
+        standing.expect("the instance stands")
+    }
+
+    pub(crate) fn standing_mut(&mut self, instance: u64) -> &mut InstanceLayout {
+        let standing = self.layout.instances.get_mut(&InstanceId(instance));
+        Arc::make_mut(standing.expect("the instance stands"))
+    }
+
     pub(crate) fn vms(&self, instance: u64) -> &BTreeMap<VmId, VmLayout> {
-        &self.layout.instances[&InstanceId(instance)].vms
+        &self.standing(instance).vms
     }
 
     pub(crate) fn vm(&self, id: u64) -> &VmLayout {

@@ -40,9 +40,10 @@ mod recent;
 pub(crate) use account::{decision_in_words, is_another, scaling_report};
 pub(crate) use recent::{bear_what_lies_ahead, times};
 
-use model::{Instance, InstanceLayout, Layout, ScaleDecision, ScaleLayout, Scaling, Timestamp};
+use model::{Instance, InstanceLayout, ScaleDecision, ScaleLayout, Scaling, Timestamp};
 
 use crate::Inputs;
+use crate::draft::Draft;
 use figures::{Figures, read_figures};
 
 /// The most that a VM carries, in relation to its target, before more are asked for.
@@ -59,7 +60,7 @@ const LONGEST_DOUBT_MS: u64 = 3_000;
 const MOST_WISHED: u32 = 999;
 
 /// Decides how many VMs each instance's load asks for.
-pub(crate) fn plan_scale(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn plan_scale(inputs: Inputs<'_>, layout: &mut Draft) {
     for (id, standing) in &mut layout.instances {
         let Some(asked) = inputs.intent.instances.get(id) else {
             continue;

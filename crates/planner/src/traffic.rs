@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use model::{
-    BackendConfig, BackendHost, BalancerConfig, Generation, Instance, InstanceLayout, Layout,
-    ResolvedName, ScaleLayout,
+    BackendConfig, BackendHost, BalancerConfig, Generation, Instance, InstanceLayout, ResolvedName,
+    ScaleLayout,
 };
 
 use crate::Inputs;
+use crate::draft::Draft;
 
 /// Brings each instance's configuration up to what its user asked for and its host names resolve to.
 /// The generation rises only when something in it changed.
-pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Draft) {
     for (id, instance) in &inputs.intent.instances {
         let before = layout.instances.get(id);
         let known = before.map(|before| &before.resolved);

@@ -22,10 +22,10 @@
 //! so do its VMs. The windows grow with the lateness that was seen of late, up to a bound.
 
 use model::{
-    Generation, Heartbeat, HeartbeatSight, Layout, Refusal, Verdict, VmId, VmLayout, VmSight,
-    vm_key,
+    Generation, Heartbeat, HeartbeatSight, Refusal, Verdict, VmId, VmLayout, VmSight, vm_key,
 };
 
+use crate::draft::Draft;
 use crate::quorum::{self, Say};
 use crate::{Inputs, Windows};
 
@@ -38,7 +38,7 @@ const ALL_IS_WELL: &str = "its heartbeats come and its hot path answers";
 
 /// Takes every VM for one that was never started, when the machine itself was started anew: the VMs are not
 /// to blame, and each is made again with the addresses that it had.
-pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Draft) {
     let seen = &inputs.observed.boot_id;
     let known = &layout.host.boot_id;
     if seen.is_empty() || seen == known {
@@ -57,7 +57,7 @@ pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Layout
 }
 
 /// Brings each VM's verdict up to what is seen of it.
-pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Layout) {
+pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Draft) {
     for instance in layout.instances.values_mut() {
         let wanted = instance.config.generation;
         for (id, vm) in &mut instance.vms {

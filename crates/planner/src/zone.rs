@@ -1,16 +1,17 @@
 //! What DNS says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use model::{DnsLayout, Instance, InstanceLayout, Layout, VmLayout};
 
 use crate::Inputs;
+use crate::draft::Draft;
 
 /// Names each instance's serving VMs. An instance of which none serves keeps the addresses that it had
 /// `before`: an answer that fails for a moment is better than none, which resolvers remember.
-pub(crate) fn plan_zone(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout) {
-    let mut zone = DnsLayout::default();
+pub(crate) fn plan_zone(inputs: Inputs<'_>, before: &Layout, layout: &mut Draft) {
+    let mut records = BTreeMap::new();
     for (id, instance) in &inputs.intent.instances {
         let names = names(inputs, instance);
         let mut addresses = serving_addresses(layout.instances.get(id));
@@ -20,13 +21,13 @@ pub(crate) fn plan_zone(inputs: Inputs<'_>, before: &Layout, layout: &mut Layout
             addresses = last.flatten().copied().collect();
         }
         if !addresses.is_empty() {
-            let records = names.into_iter().map(|name| (name, addresses.clone()));
-            zone.records.extend(records);
+            records.extend(names.into_iter().map(|name| (name, addresses.clone())));
         }
     }
-    if zone.records != layout.dns.records {
-        zone.serial = layout.dns.serial.saturating_add(1);
-        layout.dns = zone;
+    let records = records.into_iter().collect();
+    if records != layout.dns.records {
+        let serial = layout.dns.serial.saturating_add(1);
+        layout.dns = DnsLayout { serial, records };
     }
     stamp_leaving(layout);
 }
@@ -50,7 +51,7 @@ fn serving_addresses(standing: Option<&InstanceLayout>) -> BTreeSet<Ipv4Addr> {
 }
 
 /// VMs that leave since this plan are out of the zone from this generation on.
-fn stamp_leaving(layout: &mut Layout) {
+fn stamp_leaving(layout: &mut Draft) {
     let serial = layout.dns.serial;
     let instances = layout.instances.values_mut();
     let vms = instances.flat_map(|instance| instance.vms.values_mut());

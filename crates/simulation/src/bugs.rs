@@ -8,7 +8,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use model::{AutoScaling, Effect, Intent, Layout, Observation, Timestamp, VmId};
+use model::{
+    AutoScaling, Effect, InstanceId, InstanceLayout, Intent, Layout, Observation, PersistentMap,
+    Timestamp, VmId,
+};
 use planner::Settings;
 
 /// One planted bug.
@@ -117,15 +120,15 @@ impl Bug {
     pub(crate) fn bend_plan(self, before: &Layout, next: &mut Layout) {
         match self {
             Self::DoubleOwner => share_addresses(before, next),
-            Self::NoRest => next.ledger.resting.clear(),
+            Self::NoRest => next.ledger.resting = PersistentMap::default(),
             Self::SilentZoneChange => next.dns.serial = before.dns.serial.max(1),
             Self::EmptyZone => drop_the_unserved(next),
             Self::NoReplacement => {
-                for (id, instance) in &mut next.instances {
-                    let old = before.instances.get(id);
+                alter(next, |id, instance| {
+                    let old = before.instances.get(&id);
                     let known = |vm: &VmId| old.is_none_or(|old| old.vms.contains_key(vm));
                     instance.vms.retain(|vm, _| known(vm));
-                }
+                });
                 let stand = next.instances.values().flat_map(|i| i.vms.keys().copied());
                 next.ledger.last_vm = stand.fold(before.ledger.last_vm, VmId::max);
             }
@@ -179,13 +182,23 @@ fn share_addresses(before: &Layout, next: &mut Layout) {
     let Some(front) = instances.next().map(|vm| vm.front.address) else {
         return;
     };
-    for (id, instance) in &mut next.instances {
-        let old = before.instances.get(id);
+    alter(next, |id, instance| {
+        let old = before.instances.get(&id);
         let known = |vm: &VmId| old.is_some_and(|old| old.vms.contains_key(vm));
         for (_, vm) in instance.vms.iter_mut().filter(|(id, _)| !known(id)) {
             vm.front.address = front;
         }
-    }
+    });
+}
+
+/// Changes every instance of a layout.
+pub(crate) fn alter(layout: &mut Layout, change: impl Fn(InstanceId, &mut InstanceLayout)) {
+    let instances = layout.instances.iter().map(|(id, instance)| {
+        let mut instance = InstanceLayout::clone(instance);
+        change(*id, &mut instance);
+        (*id, Arc::new(instance))
+    });
+    layout.instances = instances.collect();
 }
 
 fn drop_the_unserved(next: &mut Layout) {

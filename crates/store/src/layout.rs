@@ -3,10 +3,10 @@
 //! Every write also raises the guard key and holds to its revision: of two controllers that decide at
 //! the same time, one learns that the layout is no longer the one it decided from.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
-use model::{DnsLayout, HostLayout, InstanceLayout, Layout, Ledger, NetworkLayout};
+use model::{DnsLayout, HostLayout, InstanceLayout, Layout, Ledger, NetworkLayout, PersistentMap};
 use serde::Serialize;
 
 use crate::{Outcome, Revision, Store, StoreError, Transaction};
@@ -43,10 +43,6 @@ impl StoredLayout {
 
 /// What came of writing a layout.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it is taken apart at once"
-)]
 pub enum Written {
     /// It stands.
     Stands(StoredLayout),
@@ -129,17 +125,15 @@ pub fn write_layout(
 fn put_changes<K: Ord + Display, V: PartialEq + Serialize>(
     mut transaction: Transaction,
     prefix: &str,
-    known: &BTreeMap<K, V>,
-    next: &BTreeMap<K, V>,
+    known: &PersistentMap<K, Arc<V>>,
+    next: &PersistentMap<K, Arc<V>>,
 ) -> Result<Transaction, StoreError> {
-    for (id, value) in next
-        .iter()
-        .filter(|(id, value)| known.get(id) != Some(value))
-    {
-        transaction = transaction.put_json(format!("{prefix}{id}"), value)?;
-    }
-    for id in known.keys().filter(|id| !next.contains_key(id)) {
-        transaction = transaction.delete(format!("{prefix}{id}"));
+    for change in known.changes(next, |one, other| Arc::ptr_eq(one, other) || one == other) {
+        let key = format!("{prefix}{}", change.key);
+        transaction = match change.after {
+            Some(value) => transaction.put_json(key, value.as_ref())?,
+            None => transaction.delete(key),
+        };
     }
     Ok(transaction)
 }
@@ -161,13 +155,13 @@ fn read_one<T: serde::de::DeserializeOwned + Default>(
 fn read_map<K: Ord + std::str::FromStr, T: serde::de::DeserializeOwned>(
     store: &Store,
     prefix: &str,
-) -> Result<BTreeMap<K, T>, StoreError> {
+) -> Result<PersistentMap<K, Arc<T>>, StoreError> {
     let (_, entries) = store.range_json::<T>(prefix)?;
     let parse = |key: &str| key.strip_prefix(prefix)?.parse().ok();
     // A key that names no id was not written by this program and says nothing about the layout.
     Ok(entries
         .into_iter()
-        .filter_map(|entry| Some((parse(&entry.key)?, entry.value)))
+        .filter_map(|entry| Some((parse(&entry.key)?, Arc::new(entry.value))))
         .collect())
 }
 
@@ -180,7 +174,7 @@ mod tests {
     fn with_networks(ids: &[u64]) -> Layout {
         let networks = ids
             .iter()
-            .map(|id| (ProjectId(*id), NetworkLayout::default()))
+            .map(|id| (ProjectId(*id), Arc::new(NetworkLayout::default())))
             .collect();
         let ledger = Ledger {
             last_vm: VmId(ids.len() as u64),

@@ -107,7 +107,11 @@ fn zone(config: &Config, layout: DnsLayout) -> ZoneContents {
         ttl_s: config.dns.ttl,
         negative_ttl_s: config.dns.ttl,
         name_server: vec![config.front.cidr.addr()],
-        records: layout.records,
+        records: layout
+            .records
+            .iter()
+            .map(|(name, addresses)| (name.clone(), addresses.clone()))
+            .collect(),
     }
 }
 

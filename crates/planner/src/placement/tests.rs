@@ -1,5 +1,5 @@
 use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered, whole};
-use model::{AutoScaling, Driver, InstanceId, Verdict, VmId};
+use model::{AutoScaling, Driver, Verdict, VmId};
 
 fn scale(bench: &mut Bench, vms: u32) {
     bench.asked(1).auto_scaling = AutoScaling::between(vms, vms);
@@ -58,7 +58,7 @@ fn a_vm_that_vanished_is_found_dead_and_replaced_and_forgotten_by_the_next_plan(
     bench.vanish(1);
     bench.plan();
     assert_eq!(bench.stay(1), [2]);
-    assert_eq!(bench.layout.instances[&InstanceId(1)].downs, [bench.now]);
+    assert_eq!(bench.standing(1).downs, [bench.now]);
     bench.pass(1);
     bench.plan();
     assert_eq!(bench.vms(1).keys().copied().collect::<Vec<_>>(), [VmId(2)]);
@@ -108,10 +108,7 @@ fn vms_that_die_one_after_the_other_are_replaced_ever_more_slowly() {
             bench.kill(vm);
             bench.plan();
         }
-        let death = *bench.layout.instances[&InstanceId(1)]
-            .downs
-            .last()
-            .expect("it died");
+        let death = *bench.standing(1).downs.last().expect("it died");
         while bench.stay(1).is_empty() {
             bench.pass(250);
             bench.plan();

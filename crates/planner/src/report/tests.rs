@@ -166,13 +166,7 @@ fn one_line_says_what_is_waited_for() {
                     error: None,
                 };
                 b.asked(1).backends = vec![backend("db.test")];
-                b.layout
-                    .instances
-                    .get_mut(&InstanceId(1))
-                    .expect("it stands")
-                    .config
-                    .backends
-                    .clear();
+                b.standing_mut(1).config.backends.clear();
                 b.observed.resolved.insert("db.test".into(), outside);
             },
             Condition::Degraded,
@@ -181,11 +175,7 @@ fn one_line_says_what_is_waited_for() {
         (
             |b| {
                 b.asked(1).backends.push(backend("1.1.1.253"));
-                b.layout
-                    .instances
-                    .get_mut(&InstanceId(1))
-                    .expect("it stands")
-                    .downs = vec![b.now; 3];
+                b.standing_mut(1).downs = vec![b.now; 3];
             },
             Condition::Degraded,
             "VM 1: a backend has its tenant address 1.1.1.253, so it is to be replaced",

@@ -1,6 +1,5 @@
 use super::*;
 use crate::samples::{Bench, backend, instance};
-use model::InstanceId;
 
 fn resolve(bench: &mut Bench, name: &str, addresses: &[&str]) {
     let answer = ResolvedName {
@@ -16,7 +15,7 @@ fn resolve(bench: &mut Bench, name: &str, addresses: &[&str]) {
 /// Plans, and gives the configuration's generation and its backends.
 fn config(bench: &mut Bench) -> (u64, Vec<String>) {
     bench.plan();
-    let config = &bench.layout.instances[&InstanceId(1)].config;
+    let config = &bench.standing(1).config;
     let backends = config.backends.iter();
     let backends = backends.map(|b| format!("{}:{}*{}", b.address, b.port, b.weight));
     (config.generation.0, backends.collect())
@@ -72,7 +71,7 @@ fn a_host_names_last_good_answer_is_kept_until_a_better_one_comes() {
     assert_eq!(config(&mut bench), (3, vec!["1.1.1.21:8080*1".into()]));
     bench.asked(1).backends = vec![backend("1.1.1.21")];
     assert_eq!(config(&mut bench), (3, vec!["1.1.1.21:8080*1".into()]));
-    assert!(bench.layout.instances[&InstanceId(1)].resolved.is_empty());
+    assert!(bench.standing(1).resolved.is_empty());
 }
 
 #[test]

@@ -83,8 +83,7 @@ fn never_answered(uptime_ms: u64, watched_ms: u64) -> Case {
 /// The verdict over a VM that stands at `standing`, with its evidence.
 fn judge(standing: Verdict, case: &Case) -> (Verdict, String) {
     let mut bench = Bench::serving([instance(1)]);
-    let instance = bench.layout.instances.values_mut().next();
-    let vm = instance.and_then(|i| i.vms.get_mut(&VmId(1)));
+    let vm = bench.standing_mut(1).vms.get_mut(&VmId(1));
     let vm = vm.expect("the VM stands");
     vm.verdict = standing;
     vm.evidence = "what it was".into();

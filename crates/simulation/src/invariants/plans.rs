@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use model::{
     BackendHost, Effect, Instance, InstanceId, InstanceLayout, Intent, Layout, ProjectId, Report,
@@ -10,6 +11,7 @@ use model::{
 use planner::Inputs;
 
 use super::{Held, hold, names};
+use crate::bugs::alter;
 
 /// VMs that one instance may have in all besides three for each that it asks for: those that leave or are
 /// kept though they are down, and as many as the growing pauses between replacements leave room for.
@@ -41,11 +43,11 @@ pub(crate) fn is_fixed_point(inputs: Inputs<'_>, next: &Layout, report: &Report)
 /// decides what becomes of VMs.
 pub(crate) fn but_for_figures(layout: &Layout) -> Layout {
     let mut layout = layout.clone();
-    for instance in layout.instances.values_mut() {
+    alter(&mut layout, |_, instance| {
         instance.scale.rising = None;
         instance.scale.enough = 0;
         instance.scale.peaks.clear();
-    }
+    });
     layout
 }
 
@@ -131,7 +133,7 @@ fn zone(intent: &Intent, before: &Layout, next: &Layout) -> Held {
     let mut all = BTreeSet::new();
     for (id, asked) in &intent.instances {
         let own: Vec<String> = names(intent, asked).collect();
-        let serving = serving(next.instances.get(id));
+        let serving = serving(next.instances.get(id).map(Arc::as_ref));
         let last = before.instances.contains_key(id).then(|| {
             let last = own.iter().filter_map(|name| before.dns.records.get(name));
             last.max().cloned().unwrap_or_default()

@@ -83,7 +83,7 @@ impl World {
     /// What was decided is made, and what was sent away is gone after its time.
     fn boot(&mut self) {
         let now = self.bench.now;
-        let standing = &self.bench.layout.instances[&model::InstanceId(1)];
+        let standing = self.bench.standing(1).clone();
         let generation = standing.config.generation;
         for (id, vm) in &standing.vms {
             let born = *self.born.entry(*id).or_insert(now);
@@ -161,10 +161,7 @@ impl World {
 
     fn wanted(&self) -> usize {
         let id = model::InstanceId(1);
-        wanted_vms(
-            &self.bench.intent.instances[&id],
-            &self.bench.layout.instances[&id],
-        )
+        wanted_vms(&self.bench.intent.instances[&id], self.bench.standing(id.0))
     }
 
     /// There are never fewer VMs in DNS than needed for longer than a response takes, and never more are
