@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -88,9 +88,27 @@ impl Count {
     }
 }
 
+/// Where clients make their connections, in turn.
+#[derive(Debug)]
+struct Signpost {
+    addresses: Mutex<Vec<SocketAddr>>,
+    turn: AtomicUsize,
+}
+
+impl Signpost {
+    fn next(&self) -> io::Result<SocketAddr> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let known = self.addresses.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        let address = known.get(turn % known.len().max(1)).copied();
+        address.ok_or_else(|| io::Error::other("no address is known"))
+    }
+}
+
 /// Clients that are at it.
 pub struct Crowd {
     over: Arc<AtomicBool>,
+    signpost: Arc<Signpost>,
     count: Arc<Count>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -102,10 +120,23 @@ impl Crowd {
     /// When there are no answers.
     #[must_use]
     pub fn begin(host: &Host, address: SocketAddr, kinds: Kinds) -> Self {
+        Self::begin_at(host, vec![address], kinds)
+    }
+
+    /// The same at several addresses, which connections are made to in turn.
+    ///
+    /// # Panics
+    /// When there are no answers.
+    #[must_use]
+    pub fn begin_at(host: &Host, addresses: Vec<SocketAddr>, kinds: Kinds) -> Self {
+        let signpost = Arc::new(Signpost {
+            addresses: Mutex::new(addresses),
+            turn: AtomicUsize::new(0),
+        });
         let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(Count::default()));
         let client = |run: Task, pause: Duration| {
             let client = Client {
-                address,
+                signpost: Arc::clone(&signpost),
                 pause,
                 over: Arc::clone(&over),
                 count: Arc::clone(&count),
@@ -125,6 +156,7 @@ impl Crowd {
         }
         let crowd = Self {
             over,
+            signpost,
             count,
             clients,
         };
@@ -133,6 +165,12 @@ impl Crowd {
             begun.then_some(()).ok_or("no answers")
         });
         crowd
+    }
+
+    /// New connections are made to these addresses from now on.
+    pub fn turn_to(&self, addresses: Vec<SocketAddr>) {
+        let known = self.signpost.addresses.lock();
+        *known.unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// What they have got so far.
@@ -188,7 +226,7 @@ impl Crowd {
 type Task = fn(&Client) -> io::Result<()>;
 
 struct Client {
-    address: SocketAddr,
+    signpost: Arc<Signpost>,
     pause: Duration,
     over: Arc<AtomicBool>,
     count: Arc<Count>,
@@ -211,7 +249,8 @@ impl Client {
 
     fn connect(&self, what: &str) -> io::Result<Connection> {
         let named = |error| explain(what, "connecting", error);
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).map_err(named)?;
+        let address = self.signpost.next()?;
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(named)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;

@@ -24,6 +24,8 @@ const NOTES: usize = 256;
 pub enum Order {
     /// Accept from this listening socket, and no longer from the one before.
     Listen(OwnedFd),
+    /// Clients are to leave: each HTTP answer ends its connection from now on.
+    Drain,
     /// Accept no more, end what is under way, and return.
     Leave(Leave),
 }

@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::adoption::Occasion;
 use crate::cgroup::Cgroups;
 use crate::changes::Changes;
+use crate::channel::Wanted;
 use crate::config::{ComputeConfig, VmSpec};
 use crate::directory::{self, Directory};
 use crate::pool::{self, Pool};
@@ -53,7 +54,7 @@ pub(crate) struct Inner {
     /// VMs whose process was started or found, also after its end, until they are removed.
     pub vms: Mutex<BTreeMap<VmId, Arc<Vm>>>,
     /// What each VM should balance, also before the VM is there.
-    wanted: Mutex<BTreeMap<VmId, watch::Sender<Option<Arc<BalancerConfig>>>>>,
+    wanted: Mutex<BTreeMap<VmId, watch::Sender<Wanted>>>,
     /// Held while a VM is made or removed, so that the two never meet.
     turns: Mutex<BTreeMap<VmId, Arc<tokio::sync::Mutex<()>>>>,
     readiness: Mutex<Readiness>,
@@ -188,15 +189,28 @@ impl Compute {
             wanted
                 .send_if_modified(|current| {
                     let passed_over = current
+                        .config
                         .as_ref()
                         .is_some_and(|current| current.generation >= config.generation);
                     if !passed_over {
                         trace!(target: STEP, "before push config");
-                        *current = Some(Arc::new(config));
+                        current.config = Some(Arc::new(config));
                     }
                     !passed_over
                 })
                 .then(|| trace!(target: STEP, "after push config"));
+        });
+    }
+
+    /// Has a VM's clients told to leave it, and goes on to say so to each of its balancers until the VM is
+    /// removed. One of a version that cannot is not told.
+    pub fn drain(&self, vm: VmId) {
+        self.inner.wanted(vm, |wanted| {
+            if !wanted.borrow().drains {
+                trace!(target: STEP, "before drain VM");
+                wanted.send_modify(|current| current.drains = true);
+                trace!(target: STEP, "after drain VM");
+            }
         });
     }
 
@@ -259,13 +273,13 @@ impl Inner {
         }
     }
 
-    pub(crate) fn wanted<T>(
-        &self,
-        vm: VmId,
-        with: impl FnOnce(&watch::Sender<Option<Arc<BalancerConfig>>>) -> T,
-    ) -> T {
+    pub(crate) fn wanted<T>(&self, vm: VmId, with: impl FnOnce(&watch::Sender<Wanted>) -> T) -> T {
         let mut wanted = lock(&self.wanted);
-        with(wanted.entry(vm).or_insert_with(|| watch::Sender::new(None)))
+        with(
+            wanted
+                .entry(vm)
+                .or_insert_with(|| watch::Sender::new(Wanted::default())),
+        )
     }
 
     pub(crate) fn turn(&self, vm: VmId) -> Arc<tokio::sync::Mutex<()>> {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{BalancerConfig, Boot, Driver, Heartbeat, HeartbeatSight, VmId, VmSight};
+use model::{Boot, Driver, Heartbeat, HeartbeatSight, VmId, VmSight};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::changes::Changes;
-use crate::channel::{Line, Rhythm, converse, worth_a_round};
+use crate::channel::{Line, Rhythm, Wanted, converse, worth_a_round};
 use crate::directory::Directory;
 use crate::log_file;
 use crate::pidfd::Process;
@@ -29,7 +29,7 @@ pub(crate) struct Subject {
     pub directory: Directory,
     /// Who the VM is; `None` when an adopted VM's record cannot be read.
     pub boot: Option<Boot>,
-    pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
+    pub wanted: watch::Receiver<Wanted>,
     /// Whether the guest is known to wait for word who it is, whatever it says.
     pub awaits_boot: bool,
     /// MiB of memory that it was promised.

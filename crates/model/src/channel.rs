@@ -47,6 +47,10 @@ pub enum HostMessage {
         /// The host's wall clock when this was written, in milliseconds since the Unix epoch.
         unix_time_ms: u64,
     },
+    /// The VM is to go: clients are to leave it. It goes on to accept connections and to take configurations, but
+    /// each HTTP answer ends its connection. Never taken back. Said to those whose [`Heartbeat::draining`] is
+    /// `false`, until it is `true`.
+    Drain,
 }
 
 /// What a VM says to the host.
@@ -206,6 +210,14 @@ pub struct Heartbeat {
     /// VM that is starved, a late answer proves less.
     #[serde(default)]
     pub lag_ms: u64,
+    /// Whether clients are told to leave ([`HostMessage::Drain`]); absent where the balancer is of a version
+    /// that cannot.
+    #[serde(default)]
+    pub draining: Option<bool>,
+    /// Milliseconds since a client was last seen: one with an open connection, or one that asked something. Absent
+    /// while there is one, or where the balancer is of a version that does not tell.
+    #[serde(default)]
+    pub deserted_ms: Option<u64>,
     /// Totals over all threads since the process began.
     pub counters: Counters,
     /// How long answers took of late.

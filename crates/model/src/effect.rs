@@ -46,6 +46,11 @@ pub enum Effect {
         /// What it is to run.
         config: Box<BalancerConfig>,
     },
+    /// A VM whose clients are to leave it, since it is to go.
+    Drain {
+        /// The VM.
+        vm: VmId,
+    },
     /// A VM that is to go, with all that belongs to it.
     RemoveVm {
         /// The VM.
@@ -94,6 +99,7 @@ impl Effect {
             Self::EnsureVm { vm, .. } | Self::RemoveVm { vm } => vm_key(*vm),
             Self::PushConfig { vm, .. } => format!("vm/{vm}/config"),
             Self::SetFence { vm, .. } => format!("vm/{vm}/fence"),
+            Self::Drain { vm } => format!("vm/{vm}/drain"),
             Self::EnsureProject { project } | Self::RemoveProject { project } => {
                 format!("project/{project}")
             }

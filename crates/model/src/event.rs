@@ -31,7 +31,7 @@ pub enum EventKind {
     Returned,
     /// A VM that came back serves again.
     PutBack,
-    /// A VM was sent away.
+    /// A VM was sent away, or the wait for its clients began or ended.
     Leaving,
     /// Nothing is left of a VM.
     Gone,

@@ -190,6 +190,12 @@ pub struct Leaving {
     /// When that was first seen to be published: here the time of its clients begins.
     #[serde(default)]
     pub dropped_at: Option<Timestamp>,
+    /// Since when its clients are told to leave it: whoever had it from DNS has come by then.
+    #[serde(default)]
+    pub drains_since: Option<Timestamp>,
+    /// What the wait for its clients ended with, in words; it is removed from then on.
+    #[serde(default)]
+    pub let_go: Option<String>,
 }
 
 /// A project's namespace.

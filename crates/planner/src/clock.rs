@@ -76,7 +76,9 @@ fn each_past(instance: &mut InstanceLayout, change: &impl Fn(&mut Timestamp)) {
     instance.downs.iter_mut().for_each(change);
     for vm in instance.vms.values_mut() {
         let leaving = vm.leaving.iter_mut().flat_map(|leaving| {
-            std::iter::once(&mut leaving.since).chain(leaving.dropped_at.as_mut())
+            std::iter::once(&mut leaving.since)
+                .chain(leaving.dropped_at.as_mut())
+                .chain(leaving.drains_since.as_mut())
         });
         let aside = vm
             .aside

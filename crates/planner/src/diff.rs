@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Effect, InstanceId, Layout, ProjectId, ProjectSight, SubnetId, Verdict, VmId, VmLayout,
+    BalancerConfig, Effect, InstanceId, Layout, ProjectId, ProjectSight, SubnetId, Verdict, VmId,
+    VmLayout,
 };
 
-use crate::{Inputs, removal};
+use crate::{Inputs, departure, removal};
 
 /// The steps that bring the world closer to `layout`, in an order in which they can be begun at once;
 /// no two of them have the same key.
@@ -77,11 +78,14 @@ fn ensure_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect
 fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
     for (instance_id, instance) in &layout.instances {
         for (id, vm) in &instance.vms {
-            if vm.leaving.is_some() {
-                continue;
-            }
             let sight = inputs.observed.vms.get(id);
             let runs = sight.is_some_and(|sight| sight.pid.is_some());
+            if vm.leaving.is_some() {
+                if runs && !removal::may_be_removed(inputs, *instance_id, vm) {
+                    serve_on(inputs, *id, vm, &instance.config, effects);
+                }
+                continue;
+            }
             if runs {
                 set_fence(inputs, *id, vm, effects);
             }
@@ -96,14 +100,36 @@ fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
                     layout: Box::new(vm.clone()),
                 });
             }
-            let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
-            let is_current =
-                heard.and_then(|heard| heard.generation()) == Some(instance.config.generation);
-            if runs && !is_current {
-                let config = Box::new(instance.config.clone());
-                effects.push(Effect::PushConfig { vm: *id, config });
+            if runs {
+                push_config(inputs, *id, &instance.config, effects);
             }
         }
+    }
+}
+
+fn push_config(inputs: Inputs<'_>, id: VmId, config: &BalancerConfig, effects: &mut Vec<Effect>) {
+    let sight = inputs.observed.vms.get(&id);
+    let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
+    let running = heard.and_then(|heard| heard.generation());
+    if running != Some(config.generation) {
+        let config = Box::new(config.clone());
+        effects.push(Effect::PushConfig { vm: id, config });
+    }
+}
+
+/// One that leaves serves its clients, as everybody does, until it is removed: with the newest configuration, for
+/// a backend that was taken out must get nothing from it either.
+fn serve_on(
+    inputs: Inputs<'_>,
+    id: VmId,
+    vm: &VmLayout,
+    config: &BalancerConfig,
+    effects: &mut Vec<Effect>,
+) {
+    push_config(inputs, id, config, effects);
+    let leaving = vm.leaving.as_ref();
+    if leaving.is_some_and(|leaving| departure::is_to_be_told(inputs, id, leaving)) {
+        effects.push(Effect::Drain { vm: id });
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Event, EventKind, InstanceId, InstanceLayout, Layout, Verdict, VmId, VmLayout};
+use model::{
+    Event, EventKind, InstanceId, InstanceLayout, Layout, Leaving, Verdict, VmId, VmLayout,
+};
 
 use crate::draft::Draft;
 use crate::{Inputs, breaker, scaling, zone};
@@ -147,8 +149,28 @@ impl Teller<'_> {
             }
             _ => {}
         }
-        if let (None, Some(leaving)) = (&before.leaving, &after.leaving) {
-            let text = format!("VM {id} leaves: {}", leaving.reason);
+        self.tell_departure(id, before.leaving.as_ref(), after.leaving.as_ref());
+    }
+
+    fn tell_departure(&mut self, id: VmId, before: Option<&Leaving>, after: Option<&Leaving>) {
+        let Some(after) = after else {
+            return;
+        };
+        if before.is_none() {
+            let text = format!("VM {id} leaves: {}", after.reason);
+            self.say(EventKind::Leaving, Some(id), text);
+        }
+        let drained = before.and_then(|before| before.drains_since);
+        if drained.is_none() && after.drains_since.is_some() {
+            let drain_s = self.inputs.settings.windows.drain_ms / 1_000;
+            let text = format!(
+                "VM {id} drains: DNS has dropped it, and its clients have {drain_s} s to go"
+            );
+            self.say(EventKind::Leaving, Some(id), text);
+        }
+        let was_let_go = before.and_then(|before| before.let_go.as_ref());
+        if let (None, Some(how)) = (was_let_go, &after.let_go) {
+            let text = format!("VM {id} is removed: {how}");
             self.say(EventKind::Leaving, Some(id), text);
         }
     }

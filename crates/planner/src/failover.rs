@@ -196,6 +196,8 @@ pub(crate) fn leaving(inputs: Inputs<'_>, reason: String) -> Leaving {
         reason,
         dns_serial: 0,
         dropped_at: None,
+        drains_since: None,
+        let_go: None,
     }
 }
 

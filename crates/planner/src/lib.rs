@@ -14,6 +14,7 @@ mod addresses;
 mod breaker;
 mod clock;
 mod deaths;
+mod departure;
 mod diff;
 mod draft;
 mod events;
@@ -74,7 +75,7 @@ pub fn plan(inputs: Inputs<'_>, layout: &Layout) -> (Layout, Report) {
     placement::plan_vms(inputs, &mut next);
     networks::drop_unused_subnets(inputs, &mut next);
     zone::plan_zone(inputs, layout, &mut next);
-    removal::let_clients_turn_away(inputs, &mut next);
+    departure::part_from_clients(inputs, &mut next);
     let report = report::account(inputs, &next);
     (next.into_layout(layout), report)
 }

@@ -1,37 +1,23 @@
 //! When a VM that leaves is removed, and when one that was removed is forgotten.
 //!
 //! ```text
-//!   leaving ──▶ DNS has dropped it ──▶ its clients had their time ──▶ removed ──▶ forgotten
-//!      │                                                                ▲         (its front
-//!      └── nobody is sent to it: it is down, it never served, ──────────┘          address rests)
+//!   leaving ──▶ its clients have gone, or had their time ([`crate::departure`]) ──▶ removed ──▶ forgotten
+//!      │                                                                              ▲        (its front
+//!      └── nobody is sent to it: it is down, it never served, ────────────────────────┘         address rests)
 //!          or its instance was deleted
 //! ```
 
-use model::{InstanceId, Leaving, Timestamp, Verdict, VmId, VmLayout, vm_key};
+use model::{InstanceId, Timestamp, Verdict, VmId, VmLayout, vm_key};
 
 use crate::Inputs;
 use crate::draft::Draft;
 
-/// Lets the time of a leaving VM's clients begin when DNS is first seen to have dropped it. Somebody who was
-/// away meanwhile cannot know when it did, and gives them all of their time.
-pub(crate) fn let_clients_turn_away(inputs: Inputs<'_>, layout: &mut Draft) {
-    let instances = layout.instances.values_mut();
-    let vms = instances.flat_map(|instance| instance.vms.values_mut());
-    let leaving = vms.filter_map(|vm| vm.leaving.as_mut());
-    for leaving in leaving.filter(|leaving| is_dropped(inputs, leaving)) {
-        leaving.dropped_at.get_or_insert(inputs.now);
-    }
-}
-
-/// Whether a VM that leaves may be removed: at once when nobody is sent to it, else when DNS has
-/// dropped it and clients that still hold the answer have had their time.
+/// Whether a VM that leaves may be removed: at once when nobody is sent to it, else when its clients have gone
+/// or had their time.
 pub(crate) fn may_be_removed(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
-    let drain_ms = inputs.settings.windows.drain_ms;
-    vm.leaving.as_ref().is_some_and(|leaving| {
-        let dropped_at = leaving.dropped_at;
-        nobody_is_sent_to(inputs, id, vm)
-            || dropped_at.is_some_and(|at| inputs.now.since_ms(at) >= drain_ms)
-    })
+    vm.leaving
+        .as_ref()
+        .is_some_and(|leaving| nobody_is_sent_to(inputs, id, vm) || leaving.let_go.is_some())
 }
 
 /// Drops the VMs that were sent away by an earlier plan and of which nothing is left, lets their
@@ -66,16 +52,10 @@ fn end_rests(inputs: Inputs<'_>, layout: &mut Draft) {
 }
 
 /// A VM that is starting was never in DNS, and one that is fenced is not any more.
-fn nobody_is_sent_to(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
+pub(crate) fn nobody_is_sent_to(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) -> bool {
     matches!(vm.verdict, Verdict::Down | Verdict::Starting)
         || vm.is_fenced()
         || !inputs.intent.instances.contains_key(&id)
-}
-
-/// Whether the published zone is one without the VM. Zero stands for a generation that is not decided.
-fn is_dropped(inputs: Inputs<'_>, leaving: &Leaving) -> bool {
-    let published = inputs.observed.dns_serial;
-    leaving.dns_serial != 0 && published.is_some_and(|serial| serial >= leaving.dns_serial)
 }
 
 /// Whether nothing of a VM is seen, and nothing that may be making it is under way.

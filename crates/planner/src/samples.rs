@@ -293,6 +293,8 @@ pub(crate) fn heartbeat(generation: Generation) -> Heartbeat {
         refused: None,
         progress_age_ms: Some(200),
         lag_ms: 0,
+        draining: Some(false),
+        deserted_ms: None,
         counters: model::Counters::default(),
         latency: model::Latency::default(),
         backends: Vec::new(),

@@ -59,7 +59,10 @@ pub struct Windows {
     /// A VM that came back must be well for this long before its fence is lifted: longer than a question to it
     /// may have been under way, whose answer tells of what was before.
     pub steady_ms: u64,
-    /// A VM that leaves while it serves is kept this long after DNS has dropped it.
+    /// Clients may come to a VM for this long after DNS has dropped it: for as long as an answer may be kept, and
+    /// what a look-up and a connection take.
+    pub ttl_ms: u64,
+    /// A VM that leaves while it serves waits this long, after that, for its clients to go.
     pub drain_ms: u64,
     /// A VM's death is held against its instance's next ones for this long.
     pub downs_ms: u64,
@@ -76,7 +79,8 @@ impl Default for Windows {
             unprobed_ms: 5_000,
             grace_ms: 300_000,
             steady_ms: 3_000,
-            drain_ms: 5_000,
+            ttl_ms: 5_000,
+            drain_ms: 30_000,
             downs_ms: 300_000,
             rest_ms: 600_000,
         }

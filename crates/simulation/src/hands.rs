@@ -123,7 +123,7 @@ impl Hands {
     fn delay_ms(&self, work: &Work, dice: &mut Dice) -> u64 {
         let usual_ms = match &work.effect {
             Effect::EnsureVm { .. } | Effect::RemoveVm { .. } => dice.between(20, 400),
-            Effect::PushConfig { .. } => dice.between(1, 20),
+            Effect::PushConfig { .. } | Effect::Drain { .. } => dice.between(1, 20),
             _ => dice.between(5, 60),
         };
         match dice.chance(self.faults.slow) {
@@ -198,6 +198,13 @@ impl Work {
                 if known <= Some(config.generation) {
                     machine.host_config = Some((**config).clone());
                 }
+            }),
+            Effect::Drain { vm } => world.befall(*vm, |machine, now_ms| {
+                let process = machine.process.as_mut();
+                let heard = process.filter(|process| process.is_heard(now_ms));
+                heard.into_iter().for_each(|process| {
+                    process.drained_ms.get_or_insert(now_ms);
+                });
             }),
             Effect::RemoveVm { vm } => {
                 world.befall(*vm, |machine, _| {

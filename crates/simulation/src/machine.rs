@@ -21,6 +21,11 @@ const FIRST_CHECK_MS: u64 = 700;
 /// For so long after a thaw a balancer still tells the age that it had before.
 const WAKING_MS: u64 = 300;
 
+/// The longest that a client stays after it was told to leave: longer than any drain.
+const LONGEST_STAY_MS: u64 = 40_000;
+/// A step from one process's client to the next one's, which spreads stays over all lengths.
+const STAY_STEP_MS: u64 = 13_577;
+
 /// What exists of one VM.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
@@ -59,6 +64,8 @@ pub(crate) struct Process {
     pub(crate) channel_cut: bool,
     pub(crate) config: Option<BalancerConfig>,
     pub(crate) configured_ms: u64,
+    /// When its clients were told to leave.
+    pub(crate) drained_ms: Option<u64>,
     /// When it took its first configuration.
     pub(crate) began_ms: Option<u64>,
     /// The last beat before it fell silent.
@@ -107,6 +114,7 @@ impl Process {
             channel_cut: false,
             config: None,
             configured_ms: 0,
+            drained_ms: None,
             began_ms: None,
             heard_ms: None,
         }
@@ -145,6 +153,17 @@ impl Process {
         let woke_ms = self.thawed_ms.map(|(_, ms)| ms);
         self.frozen_ms.is_some()
             || woke_ms.is_some_and(|ms| now_ms.saturating_sub(ms) < 2 * WAKING_MS + HEARTBEAT_MS)
+    }
+
+    /// When its last client goes, where it was told to: each serves one that has a stay of its own.
+    fn deserted_at_ms(&self) -> Option<u64> {
+        let stay_ms = u64::from(self.pid).wrapping_mul(STAY_STEP_MS) % LONGEST_STAY_MS;
+        self.drained_ms.map(|ms| ms + stay_ms)
+    }
+
+    /// Whether a client is on it.
+    pub(crate) fn has_clients(&self, now_ms: u64) -> bool {
+        self.began_ms.is_some() && self.deserted_at_ms().is_none_or(|ms| now_ms < ms)
     }
 
     fn progress_age_ms(&self, now_ms: u64) -> Option<u64> {
@@ -187,7 +206,12 @@ impl Process {
             refused: None,
             progress_age_ms: self.progress_age_ms(now_ms),
             lag_ms: 0,
-            counters: Counters::default(),
+            draining: Some(self.drained_ms.is_some()),
+            deserted_ms: self.deserted_at_ms().and_then(|ms| now_ms.checked_sub(ms)),
+            counters: Counters {
+                open_connections: u64::from(self.has_clients(now_ms)),
+                ..Counters::default()
+            },
             latency: Latency::default(),
             backends: backends.collect(),
         }

@@ -313,6 +313,7 @@ pub(crate) fn in_words(effect: &Effect) -> String {
         Effect::EnsureVm { vm, layout, .. } => format!("ensure vm {vm} {}", layout.front.address),
         Effect::RemoveVm { vm } => format!("remove vm {vm}"),
         Effect::SetFence { vm, fenced } => format!("set fence of vm {vm}: {fenced}"),
+        Effect::Drain { vm } => format!("drain vm {vm}"),
         Effect::PushConfig { vm, config } => format!("push {} to vm {vm}", config.generation),
         Effect::EnsureFront => "ensure front".into(),
         Effect::EnsureProject { project } => format!("ensure project {project}"),

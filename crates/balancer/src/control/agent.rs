@@ -11,6 +11,7 @@ use rustix::time::Timespec;
 use super::channel::Channel;
 use super::clock::Clock;
 use super::deploy::{Deployment, Offer};
+use super::desertion::Desertion;
 use super::figures::Figures;
 use super::journal::{Journal, Level};
 use super::lag::Lag;
@@ -52,6 +53,11 @@ pub(super) struct Agent {
     pub(super) boot: Option<Boot>,
     pub(super) progress: Progress,
     latencies: Latencies,
+    /// Whether clients are told to leave.
+    pub(super) draining: bool,
+    desertion: Desertion,
+    /// Processes before this one that have yet to end their last connections.
+    pub(super) predecessors: usize,
     /// Where a collectd takes figures.
     pub(super) collectd: Option<std::path::PathBuf>,
     pub(super) figures: Option<Figures>,
@@ -126,6 +132,9 @@ impl Agent {
             boot: None,
             progress: Progress::new(Arc::clone(&shared), DEFAULT_HEARTBEAT_MS, now),
             latencies: Latencies::new(now),
+            draining: false,
+            desertion: Desertion::new(now),
+            predecessors: 0,
             collectd: None,
             figures: None,
             clock: None,
@@ -175,6 +184,9 @@ impl Agent {
                 self.speak_soon();
             }
             self.latencies.turn(&self.shared, now);
+            let counters = self.counters();
+            self.desertion
+                .note(&counters, self.predecessors, traffic, now);
             self.tell_figures(now);
             self.speak(now);
             self.tell_time(now);
@@ -258,6 +270,7 @@ impl Agent {
                 Ok(HostMessage::Boot(boot)) => self.take_boot(boot, now),
                 Ok(HostMessage::Configure(config)) => self.take_config(config, now),
                 Ok(HostMessage::Time { unix_time_ms }) => self.take_time(unix_time_ms),
+                Ok(HostMessage::Drain) => self.drain(now),
                 Err(error) => self.take_nonsense(&line, &error, now),
             }
         }
@@ -423,6 +436,8 @@ impl Agent {
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
             lag_ms: self.lag.longest_ms(),
+            draining: Some(self.draining),
+            deserted_ms: self.desertion.ms(now),
             counters: self.counters(),
             latency: self.latencies.tell(&self.shared),
             backends: snapshot

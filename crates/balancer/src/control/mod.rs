@@ -12,6 +12,7 @@ mod channel;
 mod clock;
 mod config_file;
 mod deploy;
+mod desertion;
 mod figures;
 mod journal;
 mod lag;

@@ -7,7 +7,8 @@
 //!      │ its configuration runs   │ what the next one needs       │ all threads accept no more
 //! ```
 //!
-//! Without a supervisor a process serves from the beginning.
+//! Without a supervisor a process serves from the beginning. While it serves it may be told to drain: then it goes
+//! on to take connections, and has each end with its answer.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ impl Agent {
             match request {
                 Request::Serve(news, kept) => self.serve(&news, *kept, now),
                 Request::Leave => self.make_room(now),
+                Request::NoteLeaving(count) => self.predecessors = count,
             }
         }
         if self.supervision.as_mut().is_some_and(Supervision::owes) {
@@ -147,6 +149,20 @@ impl Agent {
         if self.stage == Stage::Leaving && !self.said_left && all_left() {
             supervision.say(&Message::Left);
             self.said_left = true;
+        }
+    }
+
+    /// Has clients told to leave. A process that comes after this one is told by the host, which hears from it
+    /// that it does not do so.
+    pub(super) fn drain(&mut self, now: Instant) {
+        self.speak_at = now;
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        let text = "draining: each answer ends its client's connection";
+        self.journal.write(Level::Info, text.to_owned());
+        for desk in &self.shared.threads {
+            desk.order(Order::Drain);
         }
     }
 

@@ -70,6 +70,8 @@ pub enum Request {
     Serve(String, Box<Inheritance>),
     /// Take none any more.
     Leave,
+    /// So many processes before this one have yet to end their last connections.
+    NoteLeaving(usize),
 }
 
 /// The way to the supervisor.
@@ -119,6 +121,9 @@ impl Supervision {
                     self.keeps = true;
                     let news = std::mem::take(&mut self.news);
                     return Some(Request::Serve(text, Box::new(news)));
+                }
+                Ok(Found::Packet(Message::Leaving(count), _)) => {
+                    return Some(Request::NoteLeaving(count));
                 }
                 Ok(Found::Packet(Message::Leave, _)) => {
                     self.keeps = false;

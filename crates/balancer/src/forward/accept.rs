@@ -49,6 +49,7 @@ impl Worker {
                     self.stop_listening();
                     self.listen(listener);
                 }
+                Order::Drain => self.drain(),
                 Order::Leave(leave) => self.leave(leave),
             }
         }

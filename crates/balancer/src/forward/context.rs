@@ -124,6 +124,8 @@ pub struct Context {
     pub told_second: u64,
     /// Whether no further request is wanted.
     pub leaving: bool,
+    /// Whether clients are to go elsewhere, while those that come all the same are served.
+    pub draining: bool,
     /// The second that it is.
     pub date: Date,
     date_until: u64,
@@ -155,6 +157,7 @@ impl Context {
             told_requests: 0,
             told_second: 0,
             leaving: false,
+            draining: false,
             date: Date::from_unix(0),
             date_until: 0,
             id_prefix: random.next_u64(),
@@ -169,6 +172,12 @@ impl Context {
     pub fn next_request_id(&mut self) -> Option<[u8; FRESH_ID_BYTES]> {
         let wanted = self.snapshot.policy.forwarding.request_id.is_some();
         wanted.then(|| hex_id([self.id_prefix, self.random.next_u64()]))
+    }
+
+    /// Whether an answer ends its client's connection, whatever the client would like.
+    #[must_use]
+    pub fn ends_connections(&self) -> bool {
+        self.leaving || self.draining
     }
 
     /// Looks at the calendar, once a second.

@@ -37,7 +37,7 @@ use crate::http::reply::{Reason, Recipient, write_reply};
 use crate::statistics::add;
 
 /// Milliseconds for a client to take an answer in before its connection is closed under unread bytes.
-const LINGER_MS: u64 = 2_000;
+pub(super) const LINGER_MS: u64 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -143,11 +143,11 @@ impl HttpSession {
             add(&context.counters().slow_clients, 1);
         }
         match self.phase {
-            Phase::Reading if is_blank(&self.held) => Step::Close,
+            Phase::Reading if is_blank(&self.held) => self.end_quiet(peer, context),
             Phase::Reading => self.reply(Reason::RequestTimeout, peer, context, scratch),
             Phase::Exchanging => self.time_out_exchange(peer, context, scratch),
             Phase::Answering(_) => Step::Reset,
-            Phase::Lingering => Step::Close,
+            Phase::Lingering => self.end_lingering(in_time, peer, context),
         }
     }
 
@@ -179,16 +179,14 @@ impl HttpSession {
                 self.phase = Phase::Reading;
                 self.scanner = HeadScanner::default();
                 self.unscanned = !self.held.is_empty();
-                peer.expect_within(context.snapshot.timeouts.keep_alive_ms, context);
+                peer.expect_within(context.keep_alive_ms(), context);
                 // Also when the thread leaves: the answer has promised the client a further request.
                 Step::Again
             }
-            // Closing with bytes unread would be a reset, which can take the answer from the client.
-            Closing::Closes if peer.wire.readable || !self.held.is_empty() => {
-                peer.wire.end_sending();
-                peer.expect_within(LINGER_MS, context);
-                self.phase = Phase::Lingering;
-                Step::Again
+            // Closing with bytes unread would be a reset, which can take the answer from the client. One that did
+            // not ask for the end may have sent more; and what it has yet to take in must not go with the VM.
+            Closing::Closes if context.draining || peer.wire.readable || !self.held.is_empty() => {
+                self.begin_to_linger(peer, context)
             }
             Closing::Closes => Step::Close,
         }
@@ -234,7 +232,9 @@ impl HttpSession {
             .map_or(Recipient::UNKNOWN, |flight| Recipient {
                 version: flight.exchange.client_version(),
                 to_head: flight.exchange.is_to_head(),
-                closing: flight.exchange.closing_after_own_reply(context.leaving),
+                closing: flight
+                    .exchange
+                    .closing_after_own_reply(context.ends_connections()),
             });
         let is_whole = |flight: &Flight| flight.exchange.request_is_whole();
         if !self.flight.as_deref().is_some_and(is_whole) {

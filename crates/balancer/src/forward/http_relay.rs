@@ -141,7 +141,7 @@ impl HttpSession {
         scratch.out.clear();
         let input = scratch.input.get_mut(..filled).unwrap_or_default();
         let moment = Moment {
-            leaving: context.leaving,
+            leaving: context.ends_connections(),
             date: Some(context.date),
         };
         let (fields, out) = (&mut scratch.fields, &mut scratch.out);

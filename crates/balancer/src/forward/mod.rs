@@ -21,6 +21,7 @@ mod client;
 mod context;
 mod dial;
 mod drain;
+mod farewell;
 mod gate;
 mod http;
 mod http_backend;

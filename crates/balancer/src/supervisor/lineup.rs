@@ -95,6 +95,12 @@ impl Lineup {
         self.serving.as_ref().map(|serving| serving.child)
     }
 
+    /// How many have yet to end their last connections.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
     /// Whether any balancer has ever come so far as to be ready.
     #[must_use]
     pub fn was_ready(&self) -> bool {

@@ -19,6 +19,8 @@ pub enum Message {
     Leave,
     /// To the supervisor: no more connections are taken.
     Left,
+    /// To the balancer that serves: so many others have yet to end their last connections.
+    Leaving(usize),
 }
 
 impl Message {
@@ -32,6 +34,7 @@ impl Message {
             Self::Serve(news) => format!("serve {news}"),
             Self::Leave => "leave".to_owned(),
             Self::Left => "left".to_owned(),
+            Self::Leaving(count) => format!("leaving {count}"),
         }
     }
 
@@ -46,6 +49,7 @@ impl Message {
             "serve" => Self::Serve(rest.to_owned()),
             "leave" => Self::Leave,
             "left" => Self::Left,
+            "leaving" => Self::Leaving(rest.parse().ok()?),
             _ => return None,
         })
     }
@@ -65,10 +69,12 @@ mod tests {
             Message::Serve("the one before was killed by signal 9".to_owned()),
             Message::Leave,
             Message::Left,
+            Message::Leaving(3),
         ] {
             assert_eq!(Message::read(&message.text()), Some(message));
         }
         assert_eq!(Message::read("dance all night"), None);
         assert_eq!(Message::read(""), None);
+        assert_eq!(Message::read("leaving soon"), None);
     }
 }

@@ -37,6 +37,8 @@ pub struct Supervisor {
     processes: BTreeMap<Child, Process>,
     companion: Option<Companion>,
     stopping: bool,
+    /// Who was told how many are leaving; at first nobody, which is as good as none.
+    told: (Option<Child>, usize),
 }
 
 impl Supervisor {
@@ -54,6 +56,7 @@ impl Supervisor {
             processes: BTreeMap::new(),
             companion: None,
             stopping: false,
+            told: (None, 0),
         })
     }
 
@@ -82,6 +85,7 @@ impl Supervisor {
             let now = Instant::now();
             let actions = self.lineup.advance(now);
             self.carry_out(actions, now);
+            self.tell_leaving();
             let companion = self.companion.as_mut().filter(|_| !self.stopping);
             if let Some(trouble) = companion.and_then(|companion| companion.advance(now)) {
                 log(&trouble);
@@ -238,6 +242,19 @@ impl Supervisor {
         let process = self.processes.get(&child);
         // One that does not take it has ended, which is told by a signal.
         let _told = process.map(|process| process.link.send(message, &[]));
+    }
+
+    /// Whoever serves answers for the connections of those before it, since it alone speaks with the host.
+    fn tell_leaving(&mut self) {
+        let leaving = self.lineup.leaving();
+        let Some(serving) = self.lineup.serving() else {
+            return;
+        };
+        let (told, count) = std::mem::replace(&mut self.told, (Some(serving), leaving));
+        let knows = if told == Some(serving) { count } else { 0 };
+        if leaving != knows {
+            self.tell(serving, &Message::Leaving(leaving));
+        }
     }
 
     /// From now on a crashed balancer is started again from this one's program.

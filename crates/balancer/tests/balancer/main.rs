@@ -10,6 +10,8 @@ mod control;
 #[cfg(test)]
 mod deadlines;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod health;

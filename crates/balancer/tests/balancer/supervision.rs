@@ -110,6 +110,43 @@ fn a_killed_balancer_refuses_nobody_and_its_successor_knows_all() {
 }
 
 #[test]
+fn a_balancer_that_took_over_is_told_to_drain_again_and_answers_for_what_is_left_to_the_one_before()
+{
+    in_namespace(|| {
+        let origin = Origin::named("up");
+        let mut supervised = Supervised::start();
+        supervised.host.serve(&http_config(1, &[origin.address]));
+        let front = supervised.host.front();
+        let drain = |host: &Host| {
+            host.tell(&model::HostMessage::Drain);
+            host.await_heartbeat("it drains", |h| h.draining == Some(true));
+            host.await_turns();
+            assert_eq!(get(front, "/").field("Connection"), Some("close"));
+        };
+        let mut kept = Client::connect(front);
+        assert_eq!(kept.get("/").text(), "up");
+        drain(&supervised.host);
+        supervised.replace(1);
+        let host = &supervised.host;
+        host.await_heartbeat("it was not told", |h| h.draining == Some(false));
+        drain(host);
+        let others = |h: &model::Heartbeat| (h.counters.open_connections, h.deserted_ms);
+        host.await_heartbeat("a client is left", |h| others(h) == (0, None));
+        let reply = kept.get("/");
+        let closes = reply.field("Connection");
+        assert_eq!((reply.text().as_str(), closes), ("up", Some("close")));
+        drop(kept);
+        host.await_heartbeat("nobody is left", |h| h.deserted_ms >= Some(300));
+        kill(supervised.the_balancer());
+        assert_eq!(get(front, "/").field("Connection"), None);
+        supervised.reconnect();
+        let host = &supervised.host;
+        host.await_heartbeat("it knows nothing", |h| h.draining == Some(false));
+        drain(host);
+    });
+}
+
+#[test]
 fn a_replaced_balancer_finishes_what_it_has_and_takes_nothing_more() {
     in_namespace(|| {
         let release = Arc::new(AtomicBool::new(false));

@@ -4,12 +4,16 @@
 //!            AwaitingBoot                          Heartbeat, generation < wanted
 //!   silent ───────────────▶ Boot (again after   ◀──────────────▶ Configure (again after
 //!                           RESEND, if asked)                    RESEND, until it is named or refused)
+//!
+//!            Heartbeat, not draining, and it is to
+//!            ◀──────────────▶ Drain (again after RESEND, until a heartbeat says that it drains)
 //! ```
 //!
 //! Nothing is said to a guest that did not speak first on this connection, so nothing piles up in a
 //! socket that nobody reads. The one exception is Boot, once, to a guest that was restored in the moment in which
 //! it asks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{BalancerConfig, CLOCK_TOLERANCE_MS, Generation, GuestMessage, Heartbeat};
@@ -17,12 +21,30 @@ use model::{BalancerConfig, CLOCK_TOLERANCE_MS, Generation, GuestMessage, Heartb
 /// Shortest time between two sendings of the same message.
 const RESEND: Duration = Duration::from_millis(500);
 
+/// What a VM is to do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// What it should balance, once that is known.
+    pub config: Option<Arc<BalancerConfig>>,
+    /// Whether its clients are to leave it.
+    pub drains: bool,
+}
+
 /// What is to be said now.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Say {
     Boot,
     Configure,
     Time,
+    Drain,
+}
+
+/// What the last heartbeat told.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    running: Option<Generation>,
+    refused: Option<Generation>,
+    draining: Option<bool>,
 }
 
 /// One connection's state.
@@ -30,9 +52,9 @@ pub(crate) enum Say {
 pub(crate) struct Conversation {
     awaits_boot: bool,
     boot_sent: Option<Instant>,
-    /// Generations that the last heartbeat named: running and refused.
-    heard: Option<(Option<Generation>, Option<Generation>)>,
+    heard: Option<Heard>,
     pushed: Option<(Generation, Instant)>,
+    drain_sent: Option<Instant>,
     /// Whether the guest's clock is off.
     is_off: bool,
 }
@@ -54,11 +76,16 @@ impl Conversation {
                 self.awaits_boot = true;
                 self.heard = None;
                 self.pushed = None;
+                self.drain_sent = None;
             }
             GuestMessage::Heartbeat(heartbeat) => {
                 self.awaits_boot = false;
                 let refused = heartbeat.refused.as_ref().map(|refusal| refusal.generation);
-                self.heard = Some((heartbeat.generation, refused));
+                self.heard = Some(Heard {
+                    running: heartbeat.generation,
+                    refused,
+                    draining: heartbeat.draining,
+                });
             }
             // What came late makes a clock seem slow that is right. To set that one does no harm.
             GuestMessage::Clock { unix_time_ms: told } => {
@@ -69,13 +96,8 @@ impl Conversation {
     }
 
     /// What is to be said at `now`, and takes note that it is. `can_boot` is whether it is known who
-    /// the VM is; `wanted` is what it should balance.
-    pub(crate) fn speak(
-        &mut self,
-        now: Instant,
-        can_boot: bool,
-        wanted: Option<&BalancerConfig>,
-    ) -> Option<Say> {
+    /// the VM is.
+    pub(crate) fn speak(&mut self, now: Instant, can_boot: bool, wanted: &Wanted) -> Option<Say> {
         if self.awaits_boot && can_boot && due(self.boot_sent, now) {
             self.boot_sent = Some(now);
             self.awaits_boot = false;
@@ -84,17 +106,25 @@ impl Conversation {
         if std::mem::take(&mut self.is_off) {
             return Some(Say::Time);
         }
-        let generation = wanted?.generation;
-        let (running, refused) = self.heard?;
-        if running >= Some(generation) || refused == Some(generation) {
-            return None;
+        let heard = self.heard?;
+        let newest = wanted.config.as_ref().map(|config| config.generation);
+        if let Some(generation) = newest.filter(|newest| self.is_to_take(*newest, heard, now)) {
+            self.pushed = Some((generation, now));
+            return Some(Say::Configure);
         }
+        // One that does not know how says nothing of it.
+        let is_to_drain = wanted.drains && heard.draining == Some(false);
+        if is_to_drain && due(self.drain_sent, now) {
+            self.drain_sent = Some(now);
+            return Some(Say::Drain);
+        }
+        None
+    }
+
+    fn is_to_take(&self, generation: Generation, heard: Heard, now: Instant) -> bool {
+        let is_known = heard.running >= Some(generation) || heard.refused == Some(generation);
         let sent = self.pushed.filter(|(pushed, _)| *pushed == generation);
-        if !due(sent.map(|(_, at)| at), now) {
-            return None;
-        }
-        self.pushed = Some((generation, now));
-        Some(Say::Configure)
+        !is_known && due(sent.map(|(_, at)| at), now)
     }
 }
 
@@ -103,8 +133,8 @@ fn due(sent: Option<Instant>, now: Instant) -> bool {
 }
 
 /// Whether `new` tells a controller anything that `old` did not: that the VM speaks at all, that its
-/// configuration was changed or refused, that its hot path answered for the first time, or that a
-/// backend's health changed.
+/// configuration was changed or refused, that its hot path answered for the first time, that a
+/// backend's health changed, or that it drains.
 pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
     let Some(old) = old else {
         return true;
@@ -119,6 +149,7 @@ pub(crate) fn worth_a_round(old: Option<&Heartbeat>, new: &Heartbeat) -> bool {
         || old.refused != new.refused
         || old.progress_age_ms.is_some() != new.progress_age_ms.is_some()
         || health(old) != health(new)
+        || old.draining != new.draining
 }
 
 #[cfg(test)]
@@ -130,8 +161,8 @@ mod tests {
     };
     use std::net::Ipv4Addr;
 
-    fn config(generation: u64) -> BalancerConfig {
-        BalancerConfig {
+    fn config(generation: u64) -> Wanted {
+        let config = BalancerConfig {
             generation: Generation(generation),
             instance: "web".to_owned(),
             traffic: TrafficType::Http,
@@ -148,6 +179,10 @@ mod tests {
             },
             timeouts: Timeouts::default(),
             policy: Policy::default(),
+        };
+        Wanted {
+            config: Some(Arc::new(config)),
+            drains: false,
         }
     }
 
@@ -163,6 +198,8 @@ mod tests {
             }),
             progress_age_ms: None,
             lag_ms: 0,
+            draining: None,
+            deserted_ms: None,
             counters: Counters::default(),
             latency: model::Latency::default(),
             backends: vec![],
@@ -183,20 +220,34 @@ mod tests {
     fn boot_is_sent_when_asked_for_and_again_only_after_a_while() {
         let (start, mut talk) = (Instant::now(), Conversation::default());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(talk.speak(at(0), true, None), None);
+        assert_eq!(talk.speak(at(0), true, &Wanted::default()), None);
         talk.hear(&awaiting(), 0);
         assert_eq!(
-            talk.speak(at(0), false, None),
+            talk.speak(at(0), false, &Wanted::default()),
             None,
             "nobody knows who it is"
         );
-        assert_eq!(talk.speak(at(1), true, None), Some(Say::Boot));
-        assert_eq!(talk.speak(at(900), true, None), None, "not asked again");
+        assert_eq!(talk.speak(at(1), true, &Wanted::default()), Some(Say::Boot));
+        assert_eq!(
+            talk.speak(at(900), true, &Wanted::default()),
+            None,
+            "not asked again"
+        );
         talk.hear(&awaiting(), 0);
-        assert_eq!(talk.speak(at(1000), true, None), Some(Say::Boot));
+        assert_eq!(
+            talk.speak(at(1000), true, &Wanted::default()),
+            Some(Say::Boot)
+        );
         talk.hear(&awaiting(), 0);
-        assert_eq!(talk.speak(at(1499), true, None), None, "too soon");
-        assert_eq!(talk.speak(at(1500), true, None), Some(Say::Boot));
+        assert_eq!(
+            talk.speak(at(1499), true, &Wanted::default()),
+            None,
+            "too soon"
+        );
+        assert_eq!(
+            talk.speak(at(1500), true, &Wanted::default()),
+            Some(Say::Boot)
+        );
     }
 
     #[test]
@@ -215,8 +266,8 @@ mod tests {
                 unix_time_ms: shown,
             };
             talk.hear(&clock, host);
-            assert_eq!(talk.speak(now, true, None), said, "{shown}");
-            assert_eq!(talk.speak(now, true, None), None, "once");
+            assert_eq!(talk.speak(now, true, &Wanted::default()), said, "{shown}");
+            assert_eq!(talk.speak(now, true, &Wanted::default()), None, "once");
         }
     }
 
@@ -227,19 +278,16 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let wanted = config(5);
         talk.hear(&beat(None, None), 0);
-        assert_eq!(talk.speak(at(0), true, Some(&wanted)), Some(Say::Configure));
+        assert_eq!(talk.speak(at(0), true, &wanted), Some(Say::Configure));
         talk.hear(&awaiting(), 0);
-        assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Boot));
+        assert_eq!(talk.speak(at(1), true, &wanted), Some(Say::Boot));
         assert_eq!(
-            talk.speak(at(600), true, Some(&config(6))),
+            talk.speak(at(600), true, &config(6)),
             None,
             "its balancer does not run yet"
         );
         talk.hear(&beat(None, None), 0);
-        assert_eq!(
-            talk.speak(at(700), true, Some(&wanted)),
-            Some(Say::Configure)
-        );
+        assert_eq!(talk.speak(at(700), true, &wanted), Some(Say::Configure));
     }
 
     #[test]
@@ -247,31 +295,28 @@ mod tests {
         let (start, mut talk) = (Instant::now(), Conversation::default());
         let at = |ms| start + Duration::from_millis(ms);
         let wanted = config(5);
-        assert_eq!(
-            talk.speak(at(0), true, Some(&wanted)),
-            None,
-            "guest is silent"
-        );
+        assert_eq!(talk.speak(at(0), true, &wanted), None, "guest is silent");
         talk.hear(&beat(None, None), 0);
-        assert_eq!(talk.speak(at(0), true, None), None, "nothing wanted");
-        assert_eq!(talk.speak(at(1), true, Some(&wanted)), Some(Say::Configure));
-        talk.hear(&beat(Some(4), None), 0);
-        assert_eq!(talk.speak(at(400), true, Some(&wanted)), None, "too soon");
         assert_eq!(
-            talk.speak(at(501), true, Some(&wanted)),
-            Some(Say::Configure)
+            talk.speak(at(0), true, &Wanted::default()),
+            None,
+            "nothing wanted"
         );
+        assert_eq!(talk.speak(at(1), true, &wanted), Some(Say::Configure));
+        talk.hear(&beat(Some(4), None), 0);
+        assert_eq!(talk.speak(at(400), true, &wanted), None, "too soon");
+        assert_eq!(talk.speak(at(501), true, &wanted), Some(Say::Configure));
         let newer = config(6);
         assert_eq!(
-            talk.speak(at(502), true, Some(&newer)),
+            talk.speak(at(502), true, &newer),
             Some(Say::Configure),
             "newer goes at once"
         );
         talk.hear(&beat(Some(6), None), 0);
-        assert_eq!(talk.speak(at(5000), true, Some(&newer)), None, "taken");
+        assert_eq!(talk.speak(at(5000), true, &newer), None, "taken");
         talk.hear(&beat(None, None), 0);
         assert_eq!(
-            talk.speak(at(5001), true, Some(&newer)),
+            talk.speak(at(5001), true, &newer),
             Some(Say::Configure),
             "balancer began anew"
         );
@@ -281,11 +326,46 @@ mod tests {
     fn a_refused_or_older_configuration_is_not_pushed() {
         let (now, mut talk) = (Instant::now(), Conversation::default());
         talk.hear(&beat(Some(4), Some(5)), 0);
-        assert_eq!(talk.speak(now, true, Some(&config(5))), None);
-        assert_eq!(talk.speak(now, true, Some(&config(3))), None);
+        assert_eq!(talk.speak(now, true, &config(5)), None);
+        assert_eq!(talk.speak(now, true, &config(3)), None);
+        assert_eq!(talk.speak(now, true, &config(6)), Some(Say::Configure));
+    }
+
+    #[test]
+    fn a_balancer_is_told_to_drain_until_it_says_so_and_each_new_one_again() {
+        let (start, mut talk) = (Instant::now(), Conversation::default());
+        let at = |ms| start + Duration::from_millis(ms);
+        let wanted = Wanted {
+            drains: true,
+            ..config(5)
+        };
+        let says = |draining| {
+            GuestMessage::Heartbeat(Heartbeat {
+                draining,
+                ..heartbeat(Some(5), None)
+            })
+        };
+        assert_eq!(talk.speak(at(0), true, &wanted), None, "guest is silent");
+        talk.hear(&says(None), 0);
+        assert_eq!(talk.speak(at(0), true, &wanted), None, "it knows not how");
+        talk.hear(&says(Some(false)), 0);
+        assert_eq!(talk.speak(at(1), true, &config(5)), None, "it stays");
+        assert_eq!(talk.speak(at(1), true, &wanted), Some(Say::Drain));
+        talk.hear(&says(Some(false)), 0);
+        assert_eq!(talk.speak(at(500), true, &wanted), None, "too soon");
+        assert_eq!(talk.speak(at(501), true, &wanted), Some(Say::Drain));
+        talk.hear(&says(Some(true)), 0);
+        assert_eq!(talk.speak(at(5_000), true, &wanted), None, "it drains");
+        let newer = Wanted {
+            drains: true,
+            ..config(6)
+        };
+        assert_eq!(talk.speak(at(5_001), true, &newer), Some(Say::Configure));
+        talk.hear(&says(Some(false)), 0);
         assert_eq!(
-            talk.speak(now, true, Some(&config(6))),
-            Some(Say::Configure)
+            talk.speak(at(5_002), true, &newer),
+            Some(Say::Drain),
+            "the balancer began anew"
         );
     }
 
@@ -317,6 +397,10 @@ mod tests {
             heartbeat(Some(2), None),
             heartbeat(Some(1), Some(2)),
             heartbeat(Some(1), None),
+            Heartbeat {
+                draining: Some(true),
+                ..old.clone()
+            },
             Heartbeat {
                 backends: vec![backend(BackendHealth::Down)],
                 ..old.clone()

@@ -8,6 +8,6 @@ mod conversation;
 mod rhythm;
 mod wire;
 
-pub(crate) use conversation::worth_a_round;
+pub(crate) use conversation::{Wanted, worth_a_round};
 pub(crate) use rhythm::Rhythm;
 pub(crate) use wire::{Line, converse};

@@ -60,6 +60,8 @@ mod tests {
             refused: None,
             progress_age_ms: None,
             lag_ms: 0,
+            draining: None,
+            deserted_ms: None,
             counters: Counters::default(),
             latency: Latency::default(),
             backends: vec![],

@@ -2,16 +2,15 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{BalancerConfig, Boot, GuestMessage, HostMessage, MAX_LINE_BYTES, VmId};
+use model::{Boot, GuestMessage, HostMessage, MAX_LINE_BYTES, VmId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::conversation::{Conversation, Say};
+use super::conversation::{Conversation, Say, Wanted};
 use crate::line::LineSplitter;
 
 /// Between two attempts to connect.
@@ -29,8 +28,8 @@ pub(crate) struct Line {
     pub socket: PathBuf,
     /// Who the VM is, once that is known.
     pub boot: watch::Receiver<Option<Boot>>,
-    /// What it should balance, once that is known.
-    pub wanted: watch::Receiver<Option<Arc<BalancerConfig>>>,
+    /// What it is to do.
+    pub wanted: watch::Receiver<Wanted>,
     /// Whether the guest is known to wait for word who it is, whatever it says.
     pub awaits_boot: bool,
     /// Set while the socket is connected.
@@ -105,8 +104,8 @@ async fn talk(
 fn next_message(line: &Line, conversation: &mut Conversation) -> Vec<u8> {
     let boot = line.boot.borrow().clone();
     let wanted = line.wanted.borrow().clone();
-    let said = conversation.speak(Instant::now(), boot.is_some(), wanted.as_deref());
-    let message = match (said, boot, wanted) {
+    let said = conversation.speak(Instant::now(), boot.is_some(), &wanted);
+    let message = match (said, boot, wanted.config) {
         (Some(Say::Boot), Some(boot), _) => match freshen(boot) {
             Ok(boot) => HostMessage::Boot(boot),
             Err(error) => {
@@ -118,6 +117,7 @@ fn next_message(line: &Line, conversation: &mut Conversation) -> Vec<u8> {
             unix_time_ms: unix_time_ms(),
         },
         (Some(Say::Configure), _, Some(config)) => HostMessage::Configure((*config).clone()),
+        (Some(Say::Drain), _, _) => HostMessage::Drain,
         _ => return Vec::new(),
     };
     match serde_json::to_vec(&message) {

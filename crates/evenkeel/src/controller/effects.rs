@@ -111,10 +111,17 @@ impl Effects {
         log_beginning(&effect);
         let (kind, at) = (kind(&effect), Instant::now());
         self.begun.insert(key.clone(), Begun { kind, at });
-        // A configuration is only laid down for the VM's channel, which takes no time.
-        if let Effect::PushConfig { vm, config } = effect {
-            self.hands.compute.set_config(vm, *config);
-            return true;
+        // What is only laid down for the VM's channel takes no time.
+        match effect {
+            Effect::PushConfig { vm, config } => {
+                self.hands.compute.set_config(vm, *config);
+                return true;
+            }
+            Effect::Drain { vm } => {
+                self.hands.compute.drain(vm);
+                return true;
+            }
+            _ => {}
         }
         let starts_vm = matches!(effect, Effect::EnsureVm { .. });
         let hands = self.hands.clone();
@@ -129,7 +136,7 @@ impl Effects {
         let starts = || self.works.values().filter(|work| work.starts_vm).count();
         let is_full = self.running.len() >= MOST_AT_A_TIME;
         match effect {
-            Effect::SetFence { .. } | Effect::PushConfig { .. } => false,
+            Effect::SetFence { .. } | Effect::PushConfig { .. } | Effect::Drain { .. } => false,
             Effect::EnsureVm { .. } => is_full || starts() >= MOST_STARTS,
             _ => is_full,
         }
@@ -291,6 +298,7 @@ impl Hands {
             }
             Effect::SetFence { vm, fenced } => network.set_fence(vm, fenced).await?,
             Effect::PushConfig { vm, config } => self.compute.set_config(vm, *config),
+            Effect::Drain { vm } => self.compute.drain(vm),
             Effect::RemoveVm { vm } => self.compute.remove_vm(vm).await?,
             Effect::RemovePort {
                 project,
@@ -314,6 +322,7 @@ fn log_beginning(effect: &Effect) {
     match effect {
         Effect::EnsureVm { vm, instance, .. } => info!(%vm, %instance, "{verb}"),
         Effect::RemoveVm { vm } => info!(%vm, "{verb}"),
+        Effect::Drain { vm } => debug!(%vm, "{verb}"),
         Effect::SetFence { vm, fenced } => info!(%vm, fenced, "{verb}"),
         Effect::PushConfig { vm, config } => {
             debug!(%vm, generation = %config.generation, "{verb}");
@@ -331,6 +340,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::EnsureVm { .. } => "ensure VM",
         Effect::SetFence { .. } => "set fence",
         Effect::PushConfig { .. } => "push config",
+        Effect::Drain { .. } => "drain VM",
         Effect::RemoveVm { .. } => "remove VM",
         Effect::RemovePort { .. } => "remove port",
         Effect::RemoveSubnet { .. } => "remove subnet",

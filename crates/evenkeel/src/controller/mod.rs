@@ -44,6 +44,9 @@ const TICK: Duration = Duration::from_millis(250);
 const FAILURE_PAUSE: Duration = Duration::from_millis(500);
 /// Between two attempts to find out how VMs can be run.
 const PREPARATION_PAUSE: Duration = Duration::from_secs(2);
+/// What a look-up and the connection that follows it may take, and more: caches between clients and the DNS server
+/// are seldom quite exact.
+const LOOK_UP_MS: u64 = 5_000;
 /// Rounds in a row without a pause: a bound on what a layout that never settles can cost.
 const MOST_ROUNDS: u32 = 8;
 
@@ -281,9 +284,10 @@ fn settings(shared: &Shared) -> Settings {
     let windows = Windows {
         silence_ms: config.health.silence_ms,
         grace_ms: config.failover.grace_ms,
-        drain_ms: u64::from(config.dns.ttl)
+        ttl_ms: u64::from(config.dns.ttl)
             .saturating_mul(1_000)
-            .saturating_add(5_000),
+            .saturating_add(LOOK_UP_MS),
+        drain_ms: config.failover.drain_ms,
         ..Windows::default()
     };
     Settings {

@@ -42,7 +42,7 @@ pub struct Config {
     pub vm: VmShape,
     /// When a VM is held to be dead.
     pub health: HealthSection,
-    /// What is done about it.
+    /// What is done about it, and about VMs that leave.
     pub failover: FailoverSection,
     /// Where VMs send their figures.
     pub monitor: MonitorSection,
@@ -128,12 +128,15 @@ pub struct HealthSection {
     pub checker_name: Option<String>,
 }
 
-/// What is done about VMs that are dead.
+/// What is done about VMs that are dead, and about those that leave.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FailoverSection {
     /// Milliseconds for which a VM that was found down is kept, so that it may come back.
     pub grace_ms: u64,
+    /// Milliseconds for which a VM that leaves while it serves waits for its clients to go, once DNS sends it no
+    /// more of them.
+    pub drain_ms: u64,
     /// So many VMs may be replaced within `breaker_window_ms` in any case.
     pub breaker_vms: usize,
     /// And so many of a hundred.
@@ -145,8 +148,10 @@ pub struct FailoverSection {
 impl Default for FailoverSection {
     fn default() -> Self {
         let breaker = planner::Breaker::default();
+        let windows = planner::Windows::default();
         Self {
-            grace_ms: planner::Windows::default().grace_ms,
+            grace_ms: windows.grace_ms,
+            drain_ms: windows.drain_ms,
             breaker_vms: breaker.at_least,
             breaker_percent: breaker.percent,
             breaker_window_ms: breaker.window_ms,

@@ -1,19 +1,23 @@
 //! How each VM stands, and what keeps the wanted number of them from serving the newest configuration.
 
 use model::{
-    Instance, InstanceLayout, LoadSample, LoadSight, Timestamp, Verdict, VmId, VmLayout, VmReport,
-    Waiting, vm_key,
+    Instance, InstanceId, InstanceLayout, LoadSample, LoadSight, Timestamp, Verdict, VmId,
+    VmLayout, VmReport, Waiting, vm_key,
 };
 
 use super::waiting;
-use crate::Inputs;
 use crate::addresses::{BackendAddresses, is_backend};
 use crate::deaths::replacement_due;
 use crate::scaling::wanted_vms;
 use crate::verdict::refusal_in_words;
+use crate::{Inputs, departure, removal};
 
 /// One report for each VM, oldest first.
-pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<VmReport> {
+pub(super) fn vm_reports(
+    inputs: Inputs<'_>,
+    instance: InstanceId,
+    standing: &InstanceLayout,
+) -> Vec<VmReport> {
     let report = |(id, vm): (&VmId, &VmLayout)| {
         let sight = inputs.observed.vms.get(id);
         let heard = sight.and_then(|sight| sight.heartbeat.as_ref());
@@ -24,7 +28,7 @@ pub(super) fn vm_reports(inputs: Inputs<'_>, standing: &InstanceLayout) -> Vec<V
             since: vm.since,
             evidence: vm.evidence.clone(),
             aside: aside_in_words(inputs, vm),
-            leaving: leaving_in_words(inputs, *id, vm),
+            leaving: leaving_in_words(inputs, instance, *id, vm),
             driver: vm.driver,
             accelerator: running.map(|sight| sight.accelerator.clone()),
             pid: sight.and_then(|sight| sight.pid),
@@ -86,10 +90,21 @@ pub(super) fn failure_of(inputs: Inputs<'_>, vm: VmId) -> Option<String> {
     Some(format!("{} (tried {times})", failure.message))
 }
 
-fn leaving_in_words(inputs: Inputs<'_>, id: VmId, vm: &VmLayout) -> Option<String> {
-    let reason = &vm.leaving.as_ref()?.reason;
-    Some(match failure_of(inputs, id) {
-        Some(failure) => format!("{reason}; its removal fails: {failure}"),
+fn leaving_in_words(
+    inputs: Inputs<'_>,
+    instance: InstanceId,
+    id: VmId,
+    vm: &VmLayout,
+) -> Option<String> {
+    let leaving = vm.leaving.as_ref()?;
+    let reason = &leaving.reason;
+    if let Some(failure) = failure_of(inputs, id) {
+        return Some(format!("{reason}; its removal fails: {failure}"));
+    }
+    let is_on_its_way = removal::nobody_is_sent_to(inputs, instance, vm);
+    let waits_for = departure::waits_for(inputs, id, leaving).filter(|_| !is_on_its_way);
+    Some(match waits_for {
+        Some(what) => format!("{reason}; {what}"),
         None => reason.clone(),
     })
 }

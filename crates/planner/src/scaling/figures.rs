@@ -270,7 +270,7 @@ fn is_new(inputs: Inputs<'_>, vm: &VmLayout, span_ms: u64) -> bool {
 
 /// The time after which clients have found the VMs that are there, and figures tell of it.
 fn settling_ms(inputs: Inputs<'_>) -> u64 {
-    inputs.settings.windows.drain_ms.saturating_add(LAG_MS)
+    inputs.settings.windows.ttl_ms.saturating_add(LAG_MS)
 }
 
 fn is_fresh(load: &&LoadSight) -> bool {

@@ -157,8 +157,17 @@ pub(crate) fn removal(
     })?;
     let named_ms = world.dns.last_named_ms(front, world.now_ms);
     let alone_ms = named_ms.map_or(u64::MAX, |ms| world.now_ms - ms);
-    let drained = alone_ms >= windows.drain_ms.min(well_ms);
+    let drained = alone_ms >= windows.ttl_ms.min(well_ms);
     hold("what leaves is drained first", drained, || {
         format!("VM {vm} was dropped from DNS only {alone_ms} ms ago")
-    })
+    })?;
+    let process = machine.process.as_ref();
+    let has_clients = process.is_some_and(|process| process.has_clients(world.now_ms));
+    let bound_ms = windows.ttl_ms.saturating_add(windows.drain_ms);
+    let is_over = !has_clients || alone_ms >= bound_ms.min(well_ms);
+    hold(
+        "no VM is removed under a client that has time left",
+        is_over,
+        || format!("VM {vm} was dropped from DNS only {alone_ms} ms ago, and a client is on it"),
+    )
 }
