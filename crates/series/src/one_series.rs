@@ -1,0 +1,75 @@
+//! One series: what it is called, and what of it is in memory.
+
+use std::ops::RangeInclusive;
+
+use crate::track::Track;
+use crate::window::Window;
+use crate::{Cell, Kind, Level};
+
+/// One series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) owner: u64,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// When it was written to last, in seconds of the log's clock.
+    pub(crate) written: i64,
+    /// Whether it takes one of the places for series that are written to.
+    pub(crate) is_live: bool,
+    /// The number of the newest segment that tells of it.
+    pub(crate) newest_segment: Option<u64>,
+    pub(crate) window: Window,
+    /// As many as there are levels.
+    pub(crate) tracks: Vec<Track>,
+}
+
+impl Series {
+    /// Whether anything is known of it, if the oldest segment has this number.
+    pub(crate) fn has_past(&self, oldest: u64) -> bool {
+        let is_in_memory =
+            !self.window.open.is_empty() || self.tracks.iter().any(|track| !track.is_empty());
+        is_in_memory || self.newest_segment.is_some_and(|newest| newest >= oldest)
+    }
+
+    /// Brings the slots before `first` to the levels; returns how many cells had to be dropped.
+    pub(crate) fn settle(&mut self, levels: &[Level], first: i64) -> u64 {
+        let finest = levels.first().map_or(1, |level| level.step);
+        let mut dropped = 0;
+        while let Some((slot, cell)) = self.window.settle(first) {
+            let Some(cell) = cell else { continue };
+            for (level, track) in levels.iter().zip(&mut self.tracks) {
+                dropped += track.push(level, finest, slot, &cell);
+            }
+        }
+        dropped as u64
+    }
+
+    /// The cells of these slots that are in memory of a level, ascending, those of open slots among them.
+    pub(crate) fn cells(
+        &self,
+        levels: &[Level],
+        level: usize,
+        slots: &RangeInclusive<i64>,
+    ) -> Vec<(i64, Cell)> {
+        let (Some(finest), Some(of), Some(track)) =
+            (levels.first(), levels.get(level), self.tracks.get(level))
+        else {
+            return Vec::new();
+        };
+        let mut cells = track.within(slots).unwrap_or_default();
+        let ratio = i64::from(of.step / finest.step.max(1));
+        for (slot, cell) in self.window.cells() {
+            let slot = slot.div_euclid(ratio);
+            match cells.binary_search_by_key(&slot, |(slot, _)| *slot) {
+                Ok(at) => cells
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|(_, held)| held.merge(&cell)),
+                Err(at) if slots.contains(&slot) => cells.insert(at, (slot, cell)),
+                Err(_) => {}
+            }
+        }
+        cells
+    }
+}

@@ -1,0 +1,256 @@
+//! Answering questions.
+
+use crate::one_series::Series;
+use crate::question::{Across, Answer, Query, QueryError, Row, Statistic};
+use crate::{Cell, Histogram, Kind, Level, MonitorLog, SeriesId};
+
+/// Points that an answer has in each row.
+pub const MOST_POINTS: usize = 11_000;
+/// Points of latencies, each of which is a histogram while they are gathered.
+const MOST_LATENCY_POINTS: usize = 1_000;
+/// Values in all rows of an answer.
+const MOST_VALUES: usize = 1_000_000;
+/// Points that are meant when a query says no step.
+const USUAL_POINTS: u64 = 300;
+
+/// Where an answer's steps are.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    level: usize,
+    of: Level,
+    from: i64,
+    step: i64,
+    points: usize,
+    /// The log's clock: a step that is not over is as long as it has been.
+    now: i64,
+}
+
+impl MonitorLog {
+    /// Answers a question from the coarsest resolution that is fine enough and goes back far enough. What it takes
+    /// of memory is bounded by [`MOST_POINTS`], whatever the span and the number of series.
+    ///
+    /// # Errors
+    /// If it asks for too much, for a series that is not there, or a file is damaged.
+    pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+        let frame = self.frame(query)?;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut totals = vec![Total::default(); frame.points];
+        let mut merged: Vec<Option<Cell>> = vec![None; frame.points];
+        for id in query.series {
+            let series = self
+                .state
+                .series
+                .get(&id.0)
+                .ok_or(QueryError::Unknown(*id))?;
+            if query.across == Across::Merged {
+                self.gather(*id, series, &frame, &mut merged)?;
+                continue;
+            }
+            let mut cells = vec![None; frame.points];
+            self.gather(*id, series, &frame, &mut cells)?;
+            let values = values(&cells, query.statistic, &frame);
+            if query.across == Across::Each {
+                rows.push(Row {
+                    series: Some(*id),
+                    values,
+                });
+                continue;
+            }
+            for (total, value) in totals.iter_mut().zip(values) {
+                value.into_iter().for_each(|value| total.add(value));
+            }
+        }
+        let all = match query.across {
+            Across::Each => None,
+            Across::Merged => Some(values(&merged, query.statistic, &frame)),
+            across => Some(totals.iter().map(|total| total.value(across)).collect()),
+        };
+        rows.extend(all.map(|values| Row {
+            series: None,
+            values,
+        }));
+        let step = u32::try_from(frame.step).unwrap_or(u32::MAX);
+        Ok(Answer {
+            from: frame.from,
+            step,
+            resolution: frame.of.step,
+            rows,
+        })
+    }
+
+    fn frame(&self, query: &Query) -> Result<Frame, QueryError> {
+        let span = query
+            .to
+            .checked_sub(query.from)
+            .filter(|span| *span > 0)
+            .ok_or(QueryError::Empty)?;
+        let usual = (span as u64)
+            .div_ceil(USUAL_POINTS)
+            .min(u64::from(u32::MAX)) as u32;
+        let wanted = query.step.unwrap_or(usual).max(1);
+        let now = self.state.now_ms / 1_000;
+        let (level, of) = self.level(wanted, now.saturating_sub(query.from));
+        let step = i64::from(wanted.div_ceil(of.step)).saturating_mul(i64::from(of.step));
+        let from = query.from.div_euclid(step).saturating_mul(step);
+        let points = (query.to.saturating_sub(from) as u64).div_ceil(step as u64);
+        let rows = if query.across == Across::Each {
+            query.series.len()
+        } else {
+            1
+        };
+        let of_latencies = |id: &SeriesId| {
+            let series = self.state.series.get(&id.0);
+            series.is_some_and(|series| series.kind == Kind::Latencies)
+        };
+        let has_latencies = query.series.iter().any(of_latencies);
+        let most = if has_latencies {
+            MOST_LATENCY_POINTS
+        } else {
+            MOST_POINTS
+        };
+        let too_much = QueryError::TooMuch { points, rows };
+        match usize::try_from(points) {
+            Ok(points) if points <= most && points.saturating_mul(rows) <= MOST_VALUES => {
+                Ok(Frame {
+                    level,
+                    of,
+                    from,
+                    step,
+                    points,
+                    now,
+                })
+            }
+            _ => Err(too_much),
+        }
+    }
+
+    /// The coarsest level whose step is at most what is wanted and that goes back so many seconds; if there is none,
+    /// the finest that goes back so far, or the last.
+    fn level(&self, wanted: u32, back: i64) -> (usize, Level) {
+        let levels = self.state.options.levels.iter().copied().enumerate();
+        let reaches = |level: &Level| i64::from(level.keep) >= back;
+        let fine = levels
+            .clone()
+            .rev()
+            .find(|(_, level)| level.step <= wanted && reaches(level));
+        fine.or_else(|| levels.clone().find(|(_, level)| reaches(level)))
+            .or_else(|| levels.clone().next_back())
+            .unwrap_or((0, crate::DEFAULT_LEVELS[0]))
+    }
+
+    /// Adds what a series has in each step to `cells`: of each slot what was written last.
+    fn gather(
+        &self,
+        id: SeriesId,
+        series: &Series,
+        frame: &Frame,
+        cells: &mut [Option<Cell>],
+    ) -> Result<(), QueryError> {
+        let levels = &self.state.options.levels;
+        let slot_seconds = i64::from(frame.of.step);
+        let first = frame.from.div_euclid(slot_seconds);
+        let last = first.saturating_add(frame.points as i64 * (frame.step / slot_seconds)) - 1;
+        let slots = first..=last;
+        let mut told: Vec<(i64, Cell)> = Vec::new();
+        for segment in self.files.segments.get(frame.level).into_iter().flatten() {
+            let (from, to) = segment.slots;
+            if to < first || from > last {
+                continue;
+            }
+            let read = segment.read(id.0, MOST_CELLS);
+            let path = || segment.path.clone();
+            let read = read.map_err(|source| QueryError::File {
+                path: path(),
+                source,
+            })?;
+            told.extend(read.into_iter().filter(|(slot, _)| slots.contains(slot)));
+        }
+        told.extend(series.cells(levels, frame.level, &slots));
+        // What was told of a slot last stays behind what was told before, and counts.
+        told.sort_by_key(|(slot, _)| *slot);
+        let mut told = told.into_iter().peekable();
+        while let Some((slot, cell)) = told.next() {
+            if told.peek().is_some_and(|(next, _)| *next == slot) {
+                continue;
+            }
+            let step = slot.saturating_mul(slot_seconds).saturating_sub(frame.from) / frame.step;
+            match cells.get_mut(step as usize) {
+                Some(Some(held)) => held.merge(&cell),
+                Some(empty) => *empty = Some(cell),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cells that a chunk has at most.
+const MOST_CELLS: usize = 1 << 16;
+
+fn values(cells: &[Option<Cell>], statistic: Statistic, frame: &Frame) -> Vec<Option<f64>> {
+    let starts = (0..).map(|point: i64| frame.from.saturating_add(point * frame.step));
+    let seconds = starts.map(|start| (frame.now + 1 - start).clamp(1, frame.step));
+    cells
+        .iter()
+        .zip(seconds)
+        .map(|(cell, seconds)| value(cell.as_ref()?, statistic, seconds as f64))
+        .collect()
+}
+
+fn value(cell: &Cell, statistic: Statistic, seconds: f64) -> Option<f64> {
+    match cell {
+        Cell::Latencies(histogram) => of_latencies(histogram, statistic, seconds),
+        Cell::Figures(bucket) => match statistic {
+            Statistic::Mean => Some(bucket.mean()),
+            Statistic::Min => Some(bucket.min),
+            Statistic::Max => Some(bucket.max),
+            Statistic::Sum => Some(bucket.sum),
+            Statistic::Count => Some(bucket.count as f64),
+            Statistic::Rate => Some(bucket.sum / seconds),
+            Statistic::Quantile(_) => None,
+        },
+    }
+}
+
+fn of_latencies(histogram: &Histogram, statistic: Statistic, seconds: f64) -> Option<f64> {
+    let count = histogram.count() as f64;
+    match statistic {
+        Statistic::Mean => (count > 0.0).then(|| histogram.sum() as f64 / count),
+        Statistic::Min => histogram.quantile(0.0),
+        Statistic::Max => histogram.quantile(1.0),
+        Statistic::Sum => Some(histogram.sum() as f64),
+        Statistic::Count => Some(count),
+        Statistic::Rate => Some(count / seconds),
+        Statistic::Quantile(share) => histogram.quantile(share),
+    }
+}
+
+/// The values of several series in one step.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    count: f64,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Total {
+    fn add(&mut self, value: f64) {
+        let is_first = self.count == 0.0;
+        self.min = if is_first { value } else { self.min.min(value) };
+        self.max = if is_first { value } else { self.max.max(value) };
+        self.sum += value;
+        self.count += 1.0;
+    }
+
+    fn value(&self, across: Across) -> Option<f64> {
+        let value = match across {
+            Across::Sum => self.sum,
+            Across::Mean => self.sum / self.count,
+            Across::Min => self.min,
+            Across::Max => self.max,
+            Across::Each | Across::Merged => return None,
+        };
+        (self.count > 0.0).then_some(value)
+    }
+}

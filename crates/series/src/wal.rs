@@ -1,0 +1,204 @@
+//! The write-ahead log: what happened since a checkpoint, in batches with a checksum each.
+//!
+//! ```text
+//!  ┌────────┬───────┬─────────┐┌────────┬───────┬─────────┐┌────────┬──
+//!  │ length │ CRC32 │ steps … ││ length │ CRC32 │ steps … ││ length │ torn: cut off when it is opened
+//!  └────────┴───────┴─────────┘└────────┴───────┴─────────┘└────────┴──
+//! ```
+//!
+//! A batch is written whole with one call and handed to the kernel, so a process that is killed loses what was not
+//! flushed yet and no more. It is not synced: a machine that loses power loses what the kernel had not written.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::LogError;
+use crate::coding::Reader;
+
+/// What waits is written before its time when it is more than this.
+const EARLY_FLUSH: usize = 64 << 10;
+/// What waits for a flush is at most so much; beyond it waits for the next checkpoint in memory alone.
+const MOST_PENDING: usize = 4 << 20;
+/// A batch is at most so long: a length beyond it is damage.
+const MOST_BATCH: usize = MOST_PENDING + (1 << 20);
+const HEADER: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Wal {
+    path: PathBuf,
+    file: File,
+    /// Up to here the file is whole.
+    length: u64,
+    is_torn: bool,
+    pending: Vec<u8>,
+    /// How much waited when it could last not be written.
+    refused_at: usize,
+    /// Whether something was never written, so that only a checkpoint can make good.
+    has_hole: bool,
+}
+
+impl Wal {
+    /// Opens the log for what comes, or makes it; returns the batches that it has, and cuts off what is torn.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>), LogError> {
+        let fault = |source| LogError::of(path, source);
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(fault)?,
+        };
+        let (batches, length) = whole_batches(&bytes);
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(fault)?;
+        file.set_len(length).map_err(fault)?;
+        let wal = Self {
+            path: path.to_owned(),
+            file,
+            length,
+            is_torn: false,
+            pending: Vec::new(),
+            refused_at: 0,
+            has_hole: false,
+        };
+        Ok((wal, batches))
+    }
+
+    /// What waits to be flushed: steps are appended to it.
+    pub(crate) fn pending(&mut self) -> &mut Vec<u8> {
+        if self.pending.len() > MOST_PENDING {
+            self.pending.clear();
+            self.refused_at = 0;
+            self.has_hole = true;
+        }
+        &mut self.pending
+    }
+
+    /// Whether so much more waits than could last not be written that it should be tried before its time.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.pending.len() > self.refused_at + EARLY_FLUSH
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) fn has_hole(&self) -> bool {
+        self.has_hole
+    }
+
+    /// Writes what waits. If that fails it goes on waiting, within bounds.
+    pub(crate) fn flush(&mut self) -> Result<(), LogError> {
+        if self.pending.is_empty() || self.has_hole {
+            self.pending.clear();
+            return Ok(());
+        }
+        self.write().map_err(|source| {
+            self.refused_at = self.pending.len();
+            LogError::of(&self.path, source)
+        })
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.length)?;
+            self.is_torn = false;
+        }
+        let length = u32::try_from(self.pending.len()).map_err(io::Error::other)?;
+        let mut batch = Vec::with_capacity(HEADER + self.pending.len());
+        batch.extend(length.to_le_bytes());
+        batch.extend(crc32fast::hash(&self.pending).to_le_bytes());
+        batch.extend_from_slice(&self.pending);
+        self.is_torn = true;
+        self.file.write_all(&batch)?;
+        self.is_torn = false;
+        self.length += batch.len() as u64;
+        self.pending.clear();
+        self.refused_at = 0;
+        Ok(())
+    }
+}
+
+/// The batches that are whole, from the first, and how long they are together.
+fn whole_batches(bytes: &[u8]) -> (Vec<Vec<u8>>, u64) {
+    let mut from = Reader::new(bytes);
+    let mut batches = Vec::new();
+    let mut length = 0;
+    while let Ok(header) = from.array::<4>()
+        && let Ok(checksum) = from.array::<4>()
+        && let size = u32::from_le_bytes(header) as usize
+        && size <= MOST_BATCH
+        && let Ok(batch) = from.take(size)
+        && crc32fast::hash(batch) == u32::from_le_bytes(checksum)
+    {
+        batches.push(batch.to_vec());
+        length += (HEADER + size) as u64;
+    }
+    (batches, length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_or_damaged_end_is_cut_off_and_what_is_before_it_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wal");
+        let (mut wal, _) = Wal::open(&path).unwrap();
+        for batch in [b"first".as_slice(), b"second", b"third"] {
+            wal.pending().extend_from_slice(batch);
+            wal.flush().unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            for damage in [false, true] {
+                let mut bytes = whole[..cut].to_vec();
+                if damage {
+                    bytes = whole.clone();
+                    bytes[cut] ^= 0x40;
+                }
+                std::fs::write(&path, &bytes).unwrap();
+                let (mut wal, batches) = Wal::open(&path).unwrap();
+                let expected = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
+                assert!(batches.len() < 3 && expected.starts_with(&batches), "{cut}");
+                wal.pending().extend_from_slice(b"next");
+                wal.flush().unwrap();
+                let (_, after) = Wal::open(&path).unwrap();
+                assert_eq!(
+                    after.len(),
+                    batches.len() + 1,
+                    "{cut}: one goes on behind what is whole"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_written_in_part_is_cut_off_before_more_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("wal");
+        let (mut wal, _) = Wal::open(&path).unwrap();
+        wal.pending().extend_from_slice(b"first");
+        wal.flush().unwrap();
+        // As a disk that is full in the middle of a batch leaves it.
+        (&wal.file).write_all(&[200, 0, 0, 0, 1]).unwrap();
+        wal.is_torn = true;
+        wal.pending().extend_from_slice(b"second");
+        wal.flush().unwrap();
+        let (_, batches) = Wal::open(&path).unwrap();
+        assert_eq!(batches, [b"first".to_vec(), b"second".to_vec()]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_a_hole_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut wal, _) = Wal::open(&directory.path().join("wal")).unwrap();
+        for _ in 0..MOST_PENDING / 1_000 + 2 {
+            assert!(wal.pending.len() <= MOST_PENDING + 1_000);
+            wal.pending().extend_from_slice(&[0; 1_000]);
+        }
+        assert!(wal.has_hole());
+    }
+}

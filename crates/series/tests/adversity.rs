@@ -1,0 +1,317 @@
+//! Clocks that jump, owners that ask for too much, figures of the worst kind, and another process.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as expected"
+)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use series::{
+    Across, Kind, Level, LogError, MonitorLog, Options, Query, Reading, Refusal, SeriesId,
+    Statistic,
+};
+
+const START: i64 = 1_800_000_000;
+const YEAR: i64 = 31_536_000;
+
+fn at(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.unsigned_abs())
+}
+
+fn options() -> Options {
+    let level = |step, segment, keep| Level {
+        step,
+        segment,
+        keep,
+    };
+    let levels = vec![level(1, 60, 600), level(10, 300, 3_000)];
+    Options {
+        levels,
+        most_series: 6,
+        most_series_per_owner: 4,
+        ..Options::default()
+    }
+}
+
+fn open(directory: &Path, now: i64) -> MonitorLog {
+    MonitorLog::open(directory, &options(), at(now)).unwrap()
+}
+
+fn run(log: &mut MonitorLog, id: SeriesId, seconds: std::ops::Range<i64>) {
+    for second in seconds {
+        log.advance(at(second)).unwrap();
+        log.add(id, at(second), Reading::Gauge((second % 1_000) as f64))
+            .unwrap();
+    }
+}
+
+fn values(log: &MonitorLog, id: SeriesId, from: i64, to: i64) -> Vec<Option<f64>> {
+    let query = Query {
+        series: &[id],
+        from,
+        to,
+        step: Some(1),
+        statistic: Statistic::Sum,
+        across: Across::Each,
+    };
+    log.query(&query).unwrap().rows.remove(0).values
+}
+
+fn expected(from: i64, to: i64) -> Vec<Option<f64>> {
+    (from..to)
+        .map(|second| Some((second % 1_000) as f64))
+        .collect()
+}
+
+#[test]
+fn a_clock_that_jumps_a_year_ahead_and_back_removes_nothing_and_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 300);
+    run(&mut log, id, START + YEAR..START + YEAR + 30);
+    run(&mut log, id, START + 330..START + 400);
+    assert_eq!(
+        values(&log, id, START, START + 300),
+        expected(START, START + 300)
+    );
+    assert_eq!(
+        values(&log, id, START + 330, START + 400),
+        expected(START + 330, START + 400)
+    );
+    drop(log);
+    let log = open(directory.path(), START + 400);
+    assert_eq!(
+        values(&log, id, START, START + 300),
+        expected(START, START + 300)
+    );
+    assert_eq!(
+        values(&log, id, START + 330, START + 400),
+        expected(START + 330, START + 400)
+    );
+}
+
+#[test]
+fn where_the_same_time_passes_again_what_comes_later_counts_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 200);
+    for second in START + 100..START + 150 {
+        log.advance(at(second)).unwrap();
+        log.add(id, at(second), Reading::Gauge(-1.0)).unwrap();
+    }
+    let found = values(&log, id, START, START + 200);
+    assert_eq!(found[..100], expected(START, START + 100));
+    assert_eq!(found[100..150], vec![Some(-1.0); 50]);
+    assert_eq!(found[150..], expected(START + 150, START + 200));
+}
+
+#[test]
+fn a_sample_from_the_far_future_harms_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 20);
+    for ahead in [6, 3_600, YEAR * 100] {
+        assert_eq!(
+            log.add(id, at(START + 20 + ahead), Reading::Gauge(0.0)),
+            Err(Refusal::Ahead)
+        );
+    }
+    assert_eq!(
+        log.add(id, Duration::MAX, Reading::Gauge(0.0)),
+        Err(Refusal::Ahead)
+    );
+    run(&mut log, id, START + 20..START + 40);
+    assert_eq!(
+        values(&log, id, START, START + 40),
+        expected(START, START + 40)
+    );
+    assert_eq!(log.figures().refused.get("ahead"), Some(&4));
+}
+
+#[test]
+fn owners_have_so_many_series_and_what_is_refused_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    for n in 0..4 {
+        log.register(1, &format!("s{n}"), Kind::Gauge).unwrap();
+    }
+    assert_eq!(
+        log.register(1, "s4", Kind::Gauge),
+        Err(Refusal::TooManyOfOwner)
+    );
+    assert!(
+        log.register(1, "s3", Kind::Gauge).is_ok(),
+        "it is there already"
+    );
+    assert_eq!(
+        log.register(1, "s3", Kind::Counter),
+        Err(Refusal::WrongKind)
+    );
+    let theirs = log.register(2, "s0", Kind::Gauge).unwrap();
+    log.register(2, "s1", Kind::Gauge).unwrap();
+    assert_eq!(
+        log.register(2, "s2", Kind::Gauge),
+        Err(Refusal::TooManySeries)
+    );
+    assert_eq!(log.register(3, "", Kind::Gauge), Err(Refusal::BadName));
+    assert_eq!(
+        log.add(theirs, at(START), Reading::Gauge(f64::NAN)),
+        Err(Refusal::NotFinite)
+    );
+    assert_eq!(
+        log.add(theirs, at(START), Reading::Count(1)),
+        Err(Refusal::WrongKind)
+    );
+    let refused = log.figures().refused;
+    let counted: Vec<_> = refused
+        .iter()
+        .map(|(reason, times)| (*reason, *times))
+        .collect();
+    let expected = [
+        ("bad_name", 1),
+        ("not_finite", 1),
+        ("too_many_of_owner", 1),
+        ("too_many_series", 1),
+        ("wrong_kind", 2),
+    ];
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn a_series_that_is_idle_leaves_its_place_and_its_past_can_be_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.levels[1].keep = 9_000;
+    let mut log = MonitorLog::open(directory.path(), &options, at(START)).unwrap();
+    let ids: Vec<_> = (0..4)
+        .map(|n| log.register(1, &format!("s{n}"), Kind::Gauge).unwrap())
+        .collect();
+    let mut now = START;
+    while now < START + 3_900 {
+        // All but the first go on.
+        for id in &ids[usize::from(now >= START + 60)..] {
+            log.add(*id, at(now), Reading::Gauge(1.0)).unwrap();
+        }
+        now += 10;
+        log.advance(at(now)).unwrap();
+    }
+    log.register(1, "s4", Kind::Gauge)
+        .expect("a place was left");
+    let past = Query {
+        series: &ids[..1],
+        from: START,
+        to: START + 60,
+        step: Some(10),
+        statistic: Statistic::Count,
+        across: Across::Each,
+    };
+    assert_eq!(log.query(&past).unwrap().rows[0].values, vec![Some(1.0); 6]);
+    assert_eq!(
+        log.add(ids[0], at(now), Reading::Gauge(1.0)),
+        Err(Refusal::TooManyOfOwner)
+    );
+}
+
+/// A generator whose figures no form makes smaller.
+fn worst(seed: u64) -> f64 {
+    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    f64::from_bits((x ^ (x >> 31)) & 0xbfff_ffff_ffff_ffff)
+}
+
+#[test]
+fn the_worst_figures_take_no_more_of_the_disk_than_is_promised() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let ids: Vec<_> = (0..4)
+        .map(|n| log.register(1, &format!("s{n}"), Kind::Gauge).unwrap())
+        .collect();
+    let mut most = 0;
+    for second in START..START + 8_000 {
+        log.advance(at(second)).unwrap();
+        for (n, id) in (0..).zip(&ids) {
+            // Two readings in a slot, so that its lowest, highest and sum all differ.
+            for half in 0..2 {
+                let figure = worst((second as u64 * 4 + n) * 2 + half);
+                let time = at(second) + Duration::from_millis(half * 500);
+                log.add(*id, time, Reading::Gauge(figure)).unwrap();
+            }
+        }
+        most = most.max(log.figures().segment_bytes);
+    }
+    // A cell takes 26 bytes, and there is one segment more than is kept.
+    let bound = 4 * (660 + 330) * 26 + 23 * (4 * 30 + 40);
+    assert!(
+        most <= bound && most > bound * 3 / 4,
+        "{most} bytes, and {bound} are promised"
+    );
+    let files = std::fs::read_dir(directory.path()).unwrap().count();
+    assert!(files <= 12 + 12 + 5, "{files} files");
+}
+
+#[test]
+fn a_log_has_one_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), START);
+    let second = MonitorLog::open(directory.path(), &options(), at(START));
+    assert!(matches!(second, Err(LogError::InUse(_))));
+    drop(log);
+    open(directory.path(), START);
+}
+
+#[test]
+fn a_damaged_file_is_put_aside_and_told_and_the_rest_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 500);
+    let before = values(&log, id, START, START + 500);
+    assert_eq!(before, expected(START, START + 500));
+    drop(log);
+    // The newest checkpoint, and the end of a segment.
+    let mut names: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("checkpoint-"))
+        .collect();
+    names.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    let newest = names.pop().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    let log = open(directory.path(), START + 500);
+    assert_eq!(
+        values(&log, id, START, START + 490),
+        expected(START, START + 490),
+        "from the checkpoint before"
+    );
+    assert_eq!(log.figures().damaged, 1);
+    drop(log);
+    let segment = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("/1s-"))
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.len() - 30;
+    bytes[end] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let log = open(directory.path(), START + 500);
+    let found = values(&log, id, START, START + 490);
+    assert_eq!(log.figures().damaged, 1);
+    let right = found.iter().zip(expected(START, START + 490));
+    let missing = right.filter(|(found, expected)| found.is_none() || *found == expected);
+    assert_eq!(missing.count(), 490, "what is told is right");
+    assert_eq!(
+        found.iter().filter(|value| value.is_none()).count(),
+        60,
+        "one segment is gone"
+    );
+}
