@@ -19,3 +19,4 @@ mod peers;
 pub mod proxy_header;
 pub mod request_head;
 pub mod response_head;
+pub mod stored_cells;

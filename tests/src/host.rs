@@ -90,6 +90,12 @@ impl Host {
         self.directory.path().join(name)
     }
 
+    /// The host's own files, as they are seen from outside.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.init))
+    }
+
     /// Has every program of the host ask Evenkeel's DNS server.
     pub fn use_own_dns(&self) {
         let file = self.path("resolv.conf");

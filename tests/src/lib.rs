@@ -9,10 +9,12 @@
     reason = "the values are JSON, where an absent part is null, and a panic is a failed test"
 )]
 
+mod collectd;
 mod crowd;
 mod door;
 mod host;
 mod load;
+mod page;
 mod requests;
 mod servers;
 mod service;
@@ -22,10 +24,12 @@ mod waiting;
 mod web;
 mod world;
 
+pub use collectd::Collectd;
 pub use crowd::{Count, Crowd, Kinds};
 pub use door::Door;
 pub use host::{Host, Running};
 pub use load::Load;
+pub use page::{Reader, install, install_without_machines};
 pub use requests::quick_checks;
 pub use servers::{Servers, program_of_this_package};
 pub use service::{Driver, Evenkeel};

@@ -160,6 +160,17 @@ impl<'h> Evenkeel<'h> {
         self.host.try_shell(&self.command_line(arguments))
     }
 
+    /// Leaves the command line program running against it; what it prints goes to `<name>.log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_cli(&self, name: &str, arguments: &str) -> Running<'h> {
+        let line = self.command_line(arguments);
+        let words: Vec<&str> = line.split(' ').collect();
+        let (program, arguments) = words.split_first().expect("there is a program");
+        self.host.start(name, program, arguments)
+    }
+
     fn command_line(&self, arguments: &str) -> String {
         let program = from_environment("EVENKEEL_PROGRAM");
         let socket = self.host.path("run/evenkeel.sock");

@@ -15,7 +15,7 @@ pub struct Web<'h> {
     door: Door,
     /// Its name in DNS.
     pub name: String,
-    _servers: [Running<'h>; 2],
+    servers: Vec<Running<'h>>,
 }
 
 /// One of its VMs, as `info` shows it.
@@ -62,7 +62,7 @@ impl<'h> Web<'h> {
             host,
             door,
             name: name.to_owned(),
-            _servers: servers,
+            servers: servers.into(),
         }
     }
 
@@ -79,6 +79,11 @@ impl<'h> Web<'h> {
                 "auto-scaling": { "min": vms, "max": vms },
             },
         })
+    }
+
+    /// Ends its servers, as a crash would.
+    pub fn kill_servers(&mut self) {
+        self.servers.drain(..).for_each(Running::kill);
     }
 
     /// All that `info` tells about it.
@@ -164,6 +169,15 @@ impl<'h> Web<'h> {
 }
 
 impl Vm {
+    /// Has its process, and the balancer in it, get a signal.
+    ///
+    /// # Panics
+    /// When it has no process.
+    pub fn signal(&self, host: &Host, signal: &str) {
+        let pid = self.pid.expect("it runs");
+        host.shell(&format!("kill -{signal} {pid} $(pgrep --parent {pid})"));
+    }
+
     /// The VMs in an instance's `info`.
     #[must_use]
     pub fn read(info: &Value) -> Vec<Self> {

@@ -206,7 +206,7 @@ fn tell_vm(project: &str, vm: &Value, lines: &mut Vec<String>) {
         lines.push(format!("{thing} vm{id}"));
     }
     if vm["driver"] == "process" {
-        let files = ["balancer.log", "channel.sock", "vm.json"];
+        let files = ["balancer.log", "channel.sock", "log.pipe", "vm.json"];
         lines.extend(files.map(|file| format!("file vm{id}/{file}")));
         let namespace = format!("ek-v{id}");
         lines.push(format!("namespace {namespace}"));

@@ -110,6 +110,37 @@ fn a_vm_is_suspect_only_by_the_word_of_more_than_half_of_the_checkers() {
 }
 
 #[test]
+fn a_checker_without_descriptors_says_so_and_gives_its_place_up_until_it_has_some() {
+    let host = Host::new();
+    let watched = Watched::start(&host);
+    let web = Web::create(&host, watched.door(), 1);
+    let before = web.vms();
+    let checker = watched.here.as_ref().expect("it runs").pid;
+    let limit = |most: &str| host.shell(&format!("prlimit --pid {checker} --nofile={most}"));
+    let status = |what: &str, checkers: &[&str], hold: &dyn Fn(&str) -> bool| {
+        eventually(what, || {
+            let status = watched.door().do_("info", "system", json!({}));
+            let troubles = status["troubles"].to_string();
+            match status["checkers"] == json!(checkers) && hold(&troubles) {
+                true => Ok(()),
+                false => Err((status["checkers"].clone(), troubles)),
+            }
+        });
+    };
+    let is_well = |troubles: &str| !troubles.contains("checker");
+    status("both look", &["away", "here"], &is_well);
+    limit("5:");
+    status("it says what it lacks", &["away"], &|troubles| {
+        troubles.contains("no means to ask 1 of 1 VMs: Too many open files")
+    });
+    throughout(LONG_ENOUGH, "the VM serves", || {
+        all_are(&web, &before, "serving")
+    });
+    limit("4096:");
+    status("both look again", &["away", "here"], &is_well);
+}
+
+#[test]
 fn a_second_checker_of_the_same_name_is_refused_and_the_first_goes_on() {
     let host = Host::new();
     let watched = Watched::start(&host);

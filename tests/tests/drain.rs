@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Crowd, Driver, Evenkeel, Host, Kinds, Vm, Web, over_both_drivers, within};
+use end_to_end::{Crowd, Driver, Evenkeel, Host, Kinds, Web, over_both_drivers, within};
 use serde_json::{Value, json};
 
 over_both_drivers!(
@@ -130,7 +130,7 @@ fn a_vm_that_makes_room_for_one_that_came_back_costs_no_client_a_request(driver:
     let [frozen] = vms.as_slice() else {
         panic!("one was asked for: {vms:?}");
     };
-    signal(&host, frozen, "STOP");
+    frozen.signal(&host, "STOP");
     let successor = within(PATIENCE, "another one serves in its place", || {
         let vms = web.vms();
         let named = web.dig();
@@ -142,7 +142,7 @@ fn a_vm_that_makes_room_for_one_that_came_back_costs_no_client_a_request(driver:
     });
     web.await_servers(std::slice::from_ref(&successor), &["a", "b"]);
     let crowd = Crowd::begin(&host, at(&successor.address), PASSERS_BY);
-    signal(&host, frozen, "CONT");
+    frozen.signal(&host, "CONT");
     following(&web, &crowd, "its replacement is gone", || {
         has_gone(&web, successor.id)
     });
@@ -173,10 +173,4 @@ fn a_connection_that_does_not_end_is_waited_for_as_long_as_was_set() {
     within(PATIENCE, "it is gone", || has_gone(&web, leaver.id));
     assert_told(&web, "its 2 s to drain are over, and ");
     assert!(faithful.end().failures() > 0, "it was cut off");
-}
-
-/// To all processes of a VM: under the process driver the one that forwards is a child of the VM's.
-fn signal(host: &Host, vm: &Vm, name: &str) {
-    let pid = vm.pid.expect("it runs");
-    host.shell(&format!("kill -{name} {pid} $(pgrep --parent {pid})"));
 }

@@ -85,6 +85,13 @@ fn a_process_for_each_role_serves_as_one_for_all_does() {
             Err(known)
         }
     });
+    await_metrics(&host, "figures of all roles", |text| {
+        let is_up = |role| text.contains(&format!("evenkeel_up{{role=\"{role}\"}} 1\n"));
+        ROLES.into_iter().all(is_up)
+            && text.contains("evenkeel_monitor_answers 1\n")
+            && text
+                .contains("evenkeel_lb_requests_total{user=\"root\",project=\"p\",lb=\"web\"} 1\n")
+    });
     World::await_told(&host, &apart.door());
     apart
         .door()
@@ -106,6 +113,9 @@ fn without_a_controller_traffic_and_dns_go_on_and_orders_wait_for_it() {
     );
     let waiting = ordered["waiting_for"].to_string();
     assert!(waiting.contains("controller"), "{waiting}");
+    await_metrics(&host, "that the controller is away", |text| {
+        text.contains("evenkeel_up{role=\"controller\"} 0\n")
+    });
     throughout(LONG_ENOUGH, "the URL answers through DNS", || {
         web.fetch().map(drop)
     });
@@ -121,6 +131,63 @@ fn without_a_controller_traffic_and_dns_go_on_and_orders_wait_for_it() {
     web.await_condition("serving");
     assert_eq!(identities(&web.vms()), identities(&before));
     web.await_servers(&before, &["a"]);
+}
+
+/// The checker has seen a VM silent for many times what a verdict takes, and nobody was there to act. What was so is
+/// over when a controller comes, and it finds out for itself.
+#[test]
+fn a_controller_that_comes_late_does_not_act_on_what_was_seen_before() {
+    let host = Host::new();
+    let mut apart = Apart::start(&host);
+    let web = Web::create(&host, apart.door(), 2);
+    let before = web.vms();
+    let [frozen, _] = before.as_slice() else {
+        panic!("it has two");
+    };
+    apart.kill("controller");
+    frozen.signal(&host, "STOP");
+    let is_silent = |times: u32| {
+        let silent = (0..times).all(|_| web.fetch_from(&frozen.address).is_err());
+        if silent { Ok(()) } else { Err("it answers") }
+    };
+    eventually("it is silent", || is_silent(3));
+    frozen.signal(&host, "CONT");
+    apart.resume("controller");
+    throughout(LONG_ENOUGH, "the VMs are the same", || {
+        let vms = web.vms();
+        match identities(&vms) == identities(&before) {
+            true => Ok(()),
+            false => Err(vms),
+        }
+    });
+    web.await_condition("serving");
+    let verdicts = json!({ "instance": "web", "kind": ["verdict", "set-aside"] });
+    let told = apart.door().do_("info", "events", verdicts).to_string();
+    assert!(
+        !told.contains("is down") && !told.contains("set aside"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_second_monitor_is_refused_and_the_first_goes_on() {
+    let host = Host::new();
+    let apart = Apart::start(&host);
+    // Whoever is first is the first.
+    eventually("the first is at work", || {
+        let log = std::fs::read_to_string(host.path("monitor.log")).unwrap_or_default();
+        match log.contains("figures are taken in") {
+            true => Ok(()),
+            false => Err(log),
+        }
+    });
+    let line = format!("serve --config {} --role monitor", config(&host));
+    let output = host.try_shell(&format!("timeout 30 {} {line}", program()));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("another monitor is at work"), "{said}");
+    let status = apart.door().do_("info", "system", json!({}));
+    assert_eq!(status["troubles"], json!([]));
 }
 
 #[test]
@@ -370,6 +437,14 @@ fn refused(host: &Host, roles: &str) -> String {
         "it began to serve, or worse: {said}"
     );
     said
+}
+
+/// Waits until `/metrics` tells what is expected.
+fn await_metrics(host: &Host, what: &str, is_told: impl Fn(&str) -> bool) {
+    eventually(what, || {
+        let text = host.shell("curl --silent http://127.0.0.1:7400/metrics");
+        if is_told(&text) { Ok(()) } else { Err(text) }
+    });
 }
 
 fn program() -> String {

@@ -1,5 +1,5 @@
-//! The JSON door in HTTP: `POST /` and `GET /` with a JSON body, `GET /?request=<JSON>`, `GET /healthz`.
-//! Every answer that this program writes is JSON, those about HTTP itself among them.
+//! The JSON door in HTTP: `POST /` and `GET /` with a JSON body, `GET /?request=<JSON>`, `GET /healthz`, and beside it
+//! `GET /metrics`. Every other answer that this program writes is JSON, those about HTTP itself among them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,25 @@ use serde::Serialize;
 use crate::actions::Actions;
 use crate::caller::Caller;
 use crate::failure::Failure;
+use crate::metrics::{self, Entrance, Metrics};
 use crate::origin::check_origin;
 
 /// How long a client may take to send a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The door's routes. Each request carries its connection's [`Caller`] as an extension.
-pub(crate) fn router(actions: Arc<Actions>) -> Router {
+pub(crate) fn router(actions: Arc<Actions>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/", any(door))
         .route("/healthz", any(healthz))
-        .fallback(no_such_path)
         .with_state(actions)
+        .merge(metrics::router(metrics, Entrance::Door))
+        .fallback(no_such_path)
+}
+
+/// The routes of an address that is there for figures alone.
+pub(crate) fn metrics_router(metrics: Arc<Metrics>) -> Router {
+    metrics::router(metrics, Entrance::Own).fallback(no_such_path)
 }
 
 async fn door(
@@ -153,12 +160,12 @@ async fn no_such_path(request: Request) -> Response {
         status: StatusCode::NOT_FOUND,
         code: "no-such-path",
         message: format!("there is nothing at {}", request.uri().path()),
-        hint: "requests go to /, as JSON in the body".into(),
+        hint: "requests go to /, as JSON in the body; figures are at /metrics".into(),
     };
     fail(None, None, &failure)
 }
 
-fn method_not_allowed(hint: &str) -> Failure {
+pub(crate) fn method_not_allowed(hint: &str) -> Failure {
     Failure::Http {
         status: StatusCode::METHOD_NOT_ALLOWED,
         code: "method-not-allowed",
@@ -167,7 +174,7 @@ fn method_not_allowed(hint: &str) -> Failure {
     }
 }
 
-fn fail(
+pub(crate) fn fail(
     action: Option<model::forms::Action>,
     kind: Option<model::forms::Kind>,
     failure: &Failure,

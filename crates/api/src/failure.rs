@@ -29,6 +29,15 @@ pub(crate) enum Failure {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The journal cannot be read.
+    #[error("what happened cannot be read: {0}")]
+    Journal(#[source] StoreError),
+    /// An access log cannot be read.
+    #[error("the access log cannot be read: {0}")]
+    Log(#[from] std::io::Error),
+    /// The monitor cannot tell what was measured.
+    #[error("{0}")]
+    Monitor(String),
     /// This program is at fault.
     #[error("the request's task ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -49,7 +58,11 @@ impl Failure {
         match self {
             Self::Form(error) => status_of(error.code),
             Self::Http { status, .. } => *status,
-            Self::Contended | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Contended
+            | Self::Store(_)
+            | Self::Journal(_)
+            | Self::Log(_)
+            | Self::Monitor(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Task(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -88,6 +101,21 @@ impl From<&Failure> for Refused {
                 "store-unavailable",
                 error.to_string(),
                 "nothing was changed: mend the store as the message says, and try again".into(),
+            ),
+            Failure::Journal(_) => (
+                "journal-unavailable",
+                failure.to_string(),
+                "mend the file as the message says, and try again".into(),
+            ),
+            Failure::Log(_) => (
+                "log-unavailable",
+                failure.to_string(),
+                "mend the disk as the message says, and try again".into(),
+            ),
+            Failure::Monitor(why) => (
+                "monitor-unavailable",
+                why.clone(),
+                "see whether `evenkeel status` names the monitor among the roles, or a trouble of its log".into(),
             ),
             Failure::Task(_) => (
                 "internal",

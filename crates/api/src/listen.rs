@@ -13,10 +13,15 @@ use crate::ApiError;
 const SOCKET_MODE: u32 = 0o660;
 
 /// A listener on loopback.
-pub(crate) async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ApiError> {
+pub(crate) async fn bind_loopback(address: SocketAddr) -> Result<TcpListener, ApiError> {
     if !address.ip().is_loopback() {
         return Err(ApiError::NotLoopback { address });
     }
+    bind_tcp(address).await
+}
+
+/// A listener on any address.
+pub(crate) async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ApiError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| match source.kind() {

@@ -16,23 +16,34 @@ pub(crate) fn check_origin(request: &Request, peer: Peer) -> Result<(), Failure>
     if matches!(peer, Peer::Unix(_)) {
         return Ok(());
     }
+    let host = text(request.headers(), HOST).unwrap_or_default();
+    match host.is_empty() || is_local(host) {
+        true => check_page(request),
+        false => Err(foreign()),
+    }
+}
+
+/// The same, where the server may be called by any name.
+pub(crate) fn check_page(request: &Request) -> Result<(), Failure> {
     let headers = request.headers();
     let host = text(headers, HOST).unwrap_or_default();
-    let is_own_host = host.is_empty() || is_local(host);
     let is_own_origin =
         text(headers, ORIGIN).is_none_or(|origin| origin == format!("http://{host}"));
     let site = text(headers, HeaderName::from_static("sec-fetch-site"));
     let is_own_site = matches!(site, None | Some("same-origin" | "none"));
-    match is_own_host && is_own_origin && is_own_site {
+    match is_own_origin && is_own_site {
         true => Ok(()),
-        false => Err(Failure::Http {
-            status: StatusCode::FORBIDDEN,
-            code: "foreign-origin",
-            message: "the request comes from a web page of another site, or names another host"
-                .into(),
-            hint: "call this server by its address, such as http://127.0.0.1, and not from a page"
-                .into(),
-        }),
+        false => Err(foreign()),
+    }
+}
+
+fn foreign() -> Failure {
+    Failure::Http {
+        status: StatusCode::FORBIDDEN,
+        code: "foreign-origin",
+        message: "the request comes from a web page of another site, or names another host".into(),
+        hint: "call this server by its address, such as http://127.0.0.1, and not from a page"
+            .into(),
     }
 }
 

@@ -12,7 +12,7 @@ evenkeel-balancer: moves HTTP and TCP traffic to backends
 
 evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
                       [--config-file PATH] [--threads N] [--collectd PATH] [--clock own]
-                      [--owner TAG]
+                      [--log-fd N] [--owner TAG]
     Balances as the host says over the control channel.
     --channel-fd N         an open stream both ways: a virtio-serial port or a socket
     --listen-channel-fd N  a listening unix socket; the newest connection is the host
@@ -21,9 +21,10 @@ evenkeel-balancer run (--channel-fd N | --listen-channel-fd N)
     --collectd PATH        the socket of a collectd that takes the balancer's figures and sends
                            them on; without it the balancer sends them by itself
     --clock own            the machine's clock is the balancer's to set, as in a VM of its own
+    --log-fd N             an open port or pipe that the access log is written to; none without it
     --owner TAG            without effect: names the owner in lists of processes
 
-evenkeel-balancer standalone --listen ADDRESS:PORT --config FILE [--threads N]
+evenkeel-balancer standalone --listen ADDRESS:PORT --config FILE [--threads N] [--log-fd N]
     Balances as a file says. SIGHUP reads it again; SIGUSR1 prints an account.
 
 evenkeel-balancer supervise [--owner TAG] run|standalone …
@@ -54,6 +55,8 @@ pub enum Command {
         threads: Option<usize>,
         /// The way to the supervisor, if there is one.
         supervisor: Option<i32>,
+        /// Where the access log is written to.
+        log: Option<i32>,
     },
     /// `supervise`, with the balancer's own arguments.
     Supervise(Vec<OsString>),
@@ -101,6 +104,7 @@ fn parse_run(mut options: Options) -> Result<Command, String> {
         channel,
         config_file: options.take("--config-file").map(PathBuf::from),
         threads: options.number("--threads")?,
+        log: options.number("--log-fd")?,
         supervisor: options.number("--supervisor-fd")?,
         collectd: options.take("--collectd").map(PathBuf::from),
         owns_clock,
@@ -133,6 +137,7 @@ fn parse_standalone(mut options: Options) -> Result<Command, String> {
             .ok_or("`standalone` takes --config FILE")?,
         threads: options.number("--threads")?,
         supervisor: options.number("--supervisor-fd")?,
+        log: options.number("--log-fd")?,
     };
     options.finish(command)
 }
@@ -191,13 +196,14 @@ mod tests {
 
     #[test]
     fn a_whole_command_line_is_understood() {
-        let line = "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7 --collectd /s --clock own";
+        let line = "run --channel-fd 5 --config-file=/c --owner evenkeel-x --threads 2 --supervisor-fd 7 --collectd /s --clock own --log-fd 9";
         assert_eq!(
             parsed(line),
             Ok(Command::Run(RunOptions {
                 channel: ChannelSource::Stream(5),
                 config_file: Some("/c".into()),
                 threads: Some(2),
+                log: Some(9),
                 supervisor: Some(7),
                 collectd: Some("/s".into()),
                 owns_clock: true,

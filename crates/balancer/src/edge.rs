@@ -33,6 +33,8 @@ pub struct Edge {
     pub proxy_header: Option<ProxyVersion>,
     /// What a health check begins with.
     pub check_header: Vec<u8>,
+    /// Whether a line is kept of each request or session.
+    pub logs: bool,
     /// The address that clients reach.
     pub front: SocketAddrV4,
 }
@@ -62,6 +64,7 @@ impl Edge {
                 .send
                 .map(proxy_protocol::own)
                 .unwrap_or_default(),
+            logs: policy.access_log,
             front,
         }
     }

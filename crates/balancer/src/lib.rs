@@ -4,6 +4,7 @@
 //! [`control`] takes configurations in, builds the next [`snapshot`] and says how things are;
 //! [`health`] asks the backends how they are. [`supervisor`] is another process, which starts this one.
 
+pub mod access_log;
 pub mod bulk;
 pub mod connections;
 pub mod control;

@@ -17,7 +17,8 @@ fn main() -> ExitCode {
             config,
             threads,
             supervisor,
-        }) => run_standalone(listen, config, threads, supervisor),
+            log,
+        }) => run_standalone(listen, config, threads, supervisor, log),
         Ok(Command::Supervise(arguments)) => supervise(arguments),
         Ok(Command::Init) => init::run(),
         Ok(Command::Version) => {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use balancing::RetryBudget;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::access_log::ring::Ring;
 use crate::connections::Connections;
 use crate::control::Level;
 use crate::line::{Grant, Line};
@@ -47,6 +48,8 @@ pub struct ThreadDesk {
     pub counters: ThreadCounters,
     /// How long its answers took.
     pub latency: ThreadLatency,
+    /// What became of its requests, on the way to the host.
+    pub log: Ring,
     /// Milliseconds of the process's clock at its last turn.
     pub last_turn_ms: AtomicU64,
     /// Set when it was told to leave and accepts no more.
@@ -119,6 +122,8 @@ pub struct Shared {
     pub retries: Mutex<RetryBudget>,
     /// Held by whoever ejects a backend, so that two do not eject one too many.
     pub ejecting: Mutex<()>,
+    /// Whether somebody takes the access log.
+    pub logs: AtomicBool,
     notes: Mutex<Vec<(Level, String)>>,
 }
 
@@ -133,6 +138,7 @@ impl Shared {
                 Ok(ThreadDesk {
                     counters: ThreadCounters::default(),
                     latency: ThreadLatency::default(),
+                    log: Ring::new()?,
                     last_turn_ms: AtomicU64::new(0),
                     has_left: AtomicBool::new(false),
                     wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -154,6 +160,7 @@ impl Shared {
             line: Line::default(),
             retries: Mutex::new(RetryBudget::default()),
             ejecting: Mutex::new(()),
+            logs: AtomicBool::new(false),
             notes: Mutex::new(Vec::new()),
         })
     }

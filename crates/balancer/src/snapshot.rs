@@ -132,6 +132,25 @@ impl BackendRecord {
         self.threads.get(thread)
     }
 
+    /// Requests, or TCP sessions, that were sent to it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        let threads = self.threads.iter();
+        threads
+            .map(|counters| counters.requests.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Its answers that began, or connections that it took, and microseconds until they did, in all.
+    #[must_use]
+    pub fn answers(&self) -> (u64, u64) {
+        self.threads.iter().fold((0, 0), |(answers, us), counters| {
+            let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let us = us + read(&counters.answer_us);
+            (answers + read(&counters.answers), us)
+        })
+    }
+
     /// Takes a new verdict in.
     pub fn set_health(&self, health: BackendHealth, now: Instant) {
         self.lock_report().health_since = now;

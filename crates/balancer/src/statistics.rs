@@ -43,9 +43,26 @@ pub struct ThreadCounters {
     pub refused_clients: AtomicU64,
     pub crowding_clients: AtomicU64,
     pub bytes_spliced: AtomicU64,
+    /// HTTP answers that began to go to clients, by their class from 1xx on.
+    pub answers: [AtomicU64; 5],
 }
 
 impl ThreadCounters {
+    /// Counts an answer to a client by its status.
+    pub fn count_answer(&self, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        if let Some(answers) = self.answers.get(class) {
+            add(answers, 1);
+        }
+    }
+
+    /// Adds this thread's answers by class to `sums`.
+    pub fn add_answers_to(&self, sums: &mut [u64; 5]) {
+        for (sum, answers) in sums.iter_mut().zip(&self.answers) {
+            *sum += answers.load(Ordering::Relaxed);
+        }
+    }
+
     /// Adds this thread's totals to `sum`.
     pub fn add_to(&self, sum: &mut Counters) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -88,4 +105,8 @@ pub struct BackendCounters {
     pub errors: AtomicU64,
     /// Those under way.
     pub active: AtomicU64,
+    /// Its answers that began, or connections for sessions that it took.
+    pub answers: AtomicU64,
+    /// Microseconds until they did, in all.
+    pub answer_us: AtomicU64,
 }

@@ -57,3 +57,8 @@ fn configurations_that_were_once_found_are_read_without_a_panic() {
 fn collectds_packets_that_were_once_found_are_read_without_a_panic() {
     replay("collectd_packet", checks::collectd_packet::check);
 }
+
+#[test]
+fn cells_that_were_once_found_are_written_again_as_what_they_were() {
+    replay("stored_cells", checks::stored_cells::check);
+}

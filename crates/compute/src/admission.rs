@@ -75,11 +75,12 @@ impl Inner {
                 Ok(admitted) => return Ok(admitted),
                 Err(refused) => refused,
             };
+            let reason = refused.refusal(need);
+            let waits = (Instant::now(), reason.clone());
+            // Said before the pool gives way, or it would fill up again with the room that there is then.
+            lock(&self.admission.state).waiting.insert(spec.vm, waits);
             // Each turn of the loop takes one away.
             if !self.pool.give_way().await {
-                let reason = refused.refusal(need);
-                let waits = (Instant::now(), reason.clone());
-                lock(&self.admission.state).waiting.insert(spec.vm, waits);
                 return Err(ComputeError::NoRoom {
                     vm: spec.vm,
                     reason,

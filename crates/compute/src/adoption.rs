@@ -13,6 +13,7 @@ use crate::memory::need_mib;
 use crate::owner::{Purpose, Tagged};
 use crate::pidfd::Process;
 use crate::scan::{Found, scan};
+use crate::snapshot::sweep_drafts;
 use crate::vm::{Subject, Vm, lock};
 
 /// When processes are looked for.
@@ -56,6 +57,9 @@ impl Inner {
             let directory = &self.config.directory;
             crate::directory::remove_unowned(directory)
                 .map_err(ComputeError::file("clear", directory))?;
+            if let Some(place) = &self.config.snapshot_directory {
+                sweep_drafts(place, &self.config.installation);
+            }
         }
         Ok(())
     }
@@ -121,12 +125,7 @@ impl Inner {
 }
 
 async fn end_unowned(process: &Process) {
-    match process.kill() {
-        Ok(()) => {
-            let _how = process.ended().await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, pid = process.pid, "cannot end a left-over machine that is nobody's");
-        }
+    if let Err(error) = process.end().await {
+        tracing::warn!(%error, pid = process.pid, "cannot end a left-over machine that is nobody's");
     }
 }

@@ -1,7 +1,6 @@
 //! The entrance: all VMs of one installation on this machine.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,15 @@ use tracing::trace;
 use crate::admission::Admission;
 use crate::adoption::Occasion;
 use crate::cgroup::Cgroups;
-use crate::changes::Changes;
+use crate::changes::{Changes, News};
 use crate::channel::Wanted;
 use crate::config::{ComputeConfig, VmSpec};
 use crate::directory::{self, Directory};
+use crate::image::Image;
 use crate::pool::{self, Pool};
 use crate::qemu::Machine;
 use crate::readiness::{Accelerator, Readiness};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Trust};
 use crate::vm::{Vm, lock};
 use crate::{ComputeError, accelerator, log_file};
 
@@ -61,10 +61,12 @@ pub(crate) struct Inner {
     pub machine: Mutex<Option<Machine>>,
     /// What VMs are restored from, while it is there and trusted.
     pub snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// Attempts at snapshots, and at machines from them, that failed.
-    pub snapshot_failures: AtomicU32,
+    /// Whether snapshots are made now, and machines from them.
+    pub trust: Mutex<Trust>,
     /// Why VMs are booted although they should be restored, in words; `None` while they are.
     pub ahead_trouble: Mutex<Option<String>>,
+    /// That the image is of another version, in words.
+    image_trouble: Mutex<Option<String>>,
     pub pool: Pool,
     pub admission: Admission,
     pub scanned: Mutex<Option<Instant>>,
@@ -97,8 +99,9 @@ impl Compute {
             readiness: Mutex::new(Readiness::Probing),
             machine: Mutex::default(),
             snapshot: Mutex::default(),
-            snapshot_failures: AtomicU32::new(0),
+            trust: Mutex::default(),
             ahead_trouble: Mutex::default(),
+            image_trouble: Mutex::default(),
             pool: Pool::default(),
             admission: Admission::default(),
             scanned: Mutex::default(),
@@ -117,6 +120,9 @@ impl Compute {
     /// called again when something that was missing may have come.
     pub async fn prepare(&self) -> Readiness {
         let (readiness, machine) = accelerator::find(&self.inner.config, &self.inner.cgroups).await;
+        let image = machine.as_ref().map(|machine| &machine.image);
+        *lock(&self.inner.image_trouble) =
+            image.and_then(|image| self.inner.complaint_about(image));
         *lock(&self.inner.machine) = machine;
         *lock(&self.inner.readiness) = readiness.clone();
         self.inner.changes.bump();
@@ -138,11 +144,13 @@ impl Compute {
         }
     }
 
-    /// What VMs wait for, and what makes them come more slowly than they could, in words with what to do.
+    /// What VMs wait for, what makes them come more slowly than they could, and whether they run another version than
+    /// is installed, in words with what to do.
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = self.inner.admission.waiting();
         troubles.extend(lock(&self.inner.ahead_trouble).clone());
+        troubles.extend(lock(&self.inner.image_trouble).clone());
         troubles
     }
 
@@ -242,13 +250,34 @@ impl Compute {
 
     /// Rises when something worth another look has happened: a VM's first heartbeat, a configuration
     /// taken or refused, a backend's health changed, a process ended, readiness found out.
+    /// [`Self::take_news`] says of whom.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.watch()
     }
+
+    /// Of whom there is news since this was last asked: of one watcher, for it is told once.
+    #[must_use]
+    pub fn take_news(&self) -> News {
+        self.inner.changes.take()
+    }
 }
 
 impl Inner {
+    /// Says so when the image was left behind by an upgrade, or the program by a new image.
+    fn complaint_about(&self, image: &Image) -> Option<String> {
+        let program = &self.config.balancer_program;
+        image.has_another_balancer(program).then(|| {
+            let (image, program) = (image.directory().display(), program.display());
+            let words = format!(
+                "the image at {image} has another version of the balancer in it than {program}, and VMs run the image's; \
+                 make it anew with `evenkeel image build`, and start the server again"
+            );
+            tracing::warn!("{words}");
+            words
+        })
+    }
+
     /// The machine that VMs are made from, or why there is none.
     pub(crate) fn machine(&self, spec: &VmSpec) -> Result<Option<Machine>, ComputeError> {
         let not_ready = |reason: String| ComputeError::NotReady {

@@ -69,6 +69,14 @@ impl Directory {
     pub(crate) fn channel(&self) -> PathBuf {
         self.0.join("channel.sock")
     }
+    /// Where QEMU gives what a VM logs.
+    pub(crate) fn log_socket(&self) -> PathBuf {
+        self.0.join("log.sock")
+    }
+    /// Where a balancer under the `process` driver writes what it logs.
+    pub(crate) fn log_pipe(&self) -> PathBuf {
+        self.0.join("log.pipe")
+    }
     pub(crate) fn qmp(&self) -> PathBuf {
         self.0.join("qmp.sock")
     }
@@ -122,11 +130,16 @@ impl Directory {
 
     /// Removes a socket that an earlier process left, so that its path can be bound again.
     pub(crate) fn clear_sockets(&self) -> Result<(), ComputeError> {
-        [self.channel(), self.qmp()]
-            .into_iter()
-            .try_for_each(|path| {
-                absent_is_fine(fs::remove_file(&path)).map_err(ComputeError::file("remove", &path))
-            })
+        [
+            self.channel(),
+            self.qmp(),
+            self.log_socket(),
+            self.log_pipe(),
+        ]
+        .into_iter()
+        .try_for_each(|path| {
+            absent_is_fine(fs::remove_file(&path)).map_err(ComputeError::file("remove", &path))
+        })
     }
 }
 

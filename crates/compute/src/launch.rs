@@ -25,7 +25,7 @@ use crate::pidfd::Process;
 /// Inherited descriptors get numbers from here on, far from those that the start itself uses.
 const FIRST_INHERITED: RawFd = 64;
 
-/// Open files that a balancer may have, where the host allows it.
+/// Open files that a process may have, where the host allows it.
 const WANTED_OPEN_FILES: u64 = 1 << 20;
 
 /// A process to be.
@@ -119,8 +119,12 @@ fn close_on_exec_all() -> io::Result<()> {
     }
 }
 
-/// Raises the number of open files as far as the host allows.
-fn raise_open_files() -> io::Result<()> {
+/// Raises the number of files that this process may have open, as far as the host allows: a server has some of
+/// each VM, and a balancer of each client.
+///
+/// # Errors
+/// [`io::Error`]; the number is then what it was.
+pub fn raise_open_files() -> io::Result<()> {
     let now = getrlimit(Resource::Nofile);
     let more = Rlimit {
         current: Some(WANTED_OPEN_FILES),

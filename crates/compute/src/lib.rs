@@ -25,6 +25,7 @@ pub mod image;
 mod launch;
 mod line;
 mod log_file;
+mod log_port;
 mod memory;
 mod owner;
 mod pidfd;
@@ -39,7 +40,10 @@ mod start;
 mod trial;
 mod vm;
 
+pub use changes::News;
 pub use compute::{Ahead, Compute};
 pub use config::{ComputeChoice, ComputeConfig, DEFAULT_MEMORY_RESERVE_MIB, Identity, VmSpec};
 pub use error::ComputeError;
+pub use launch::raise_open_files;
+pub use log_port::LogPort;
 pub use readiness::{Accelerator, Readiness};

@@ -9,6 +9,10 @@ use rustix::process::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Duration, timeout};
+
+/// Within which a process is gone after SIGKILL.
+pub(crate) const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A process of ours, child or not.
 #[derive(Debug)]
@@ -46,6 +50,15 @@ impl Process {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends the process, and returns once it is gone.
+    ///
+    /// # Errors
+    /// It cannot be signalled, or, of kind `TimedOut`, is still there after [`KILL_DEADLINE`].
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        self.kill()?;
+        timeout(KILL_DEADLINE, self.ended()).await?.map(|_how| ())
     }
 
     /// Whether the process has not ended yet.

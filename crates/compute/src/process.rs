@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::config::ComputeConfig;
 use crate::directory::Directory;
 use crate::launch::{Confinement, Launch, inheritable, number};
-use crate::log_file;
+use crate::{log_file, log_port};
 
 /// What is needed to start a balancer besides the configuration.
 pub(crate) struct Plan<'a> {
@@ -35,11 +35,16 @@ pub(crate) struct Plan<'a> {
 pub(crate) fn prepare(config: &ComputeConfig, plan: Plan<'_>) -> io::Result<Launch> {
     let listener = UnixListener::bind(plan.directory.channel())?;
     let listener = inheritable(&listener)?;
+    let log = inheritable(log_port::make_pipe(&plan.directory.log_pipe())?)?;
     Ok(Launch {
         program: config.balancer_program.clone(),
-        arguments: arguments(&number(listener.as_fd()), &plan.owner, plan.vcpu),
+        arguments: arguments(
+            [&number(listener.as_fd()), &number(log.as_fd())],
+            &plan.owner,
+            plan.vcpu,
+        ),
         log: log_file::open(&plan.directory.balancer_log())?,
-        inherited: vec![listener],
+        inherited: vec![listener, log],
         cgroups: plan.cgroups,
         confinement: Some(Confinement {
             network_namespace: File::open(plan.namespace)?.into(),
@@ -48,7 +53,7 @@ pub(crate) fn prepare(config: &ComputeConfig, plan: Plan<'_>) -> io::Result<Laun
     })
 }
 
-fn arguments(channel: &str, owner: &str, vcpu: u32) -> Vec<OsString> {
+fn arguments([channel, log]: [&str; 2], owner: &str, vcpu: u32) -> Vec<OsString> {
     let threads = vcpu.to_string();
     let words = [
         "supervise",
@@ -57,6 +62,8 @@ fn arguments(channel: &str, owner: &str, vcpu: u32) -> Vec<OsString> {
         "run",
         "--listen-channel-fd",
         channel,
+        "--log-fd",
+        log,
         "--threads",
         &threads,
     ];

@@ -1,8 +1,6 @@
 //! Takes a VM away, in the order in which a crash in between leaves something to find: the process
 //! first, since it holds the NICs, the directory last, since it is what a half-removed VM is found by.
 
-use std::time::Duration;
-
 use model::{STEP, VmId};
 use tokio::time::timeout;
 use tracing::trace;
@@ -11,11 +9,8 @@ use crate::ComputeError;
 use crate::compute::Inner;
 use crate::directory::Directory;
 use crate::owner::Purpose;
-use crate::pidfd::Process;
+use crate::pidfd::{KILL_DEADLINE, Process};
 use crate::vm::lock;
-
-/// Within which a process is gone after SIGKILL.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Inner {
     /// See [`crate::Compute::remove_vm`]; the caller holds the VM's turn.
@@ -63,7 +58,7 @@ impl Inner {
 }
 
 /// Kills a process and waits until it is gone, which is when `ended` is done.
-async fn end<T>(
+pub(crate) async fn end<T>(
     vm: VmId,
     process: &Process,
     ended: impl Future<Output = T>,

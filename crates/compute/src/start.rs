@@ -23,6 +23,7 @@ use crate::owner::{Owner, Purpose};
 use crate::pidfd::Process;
 use crate::pool::can_be;
 use crate::qemu::{self, Disk, Machine, Memory, Nic};
+use crate::removal::end;
 use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::vm::{Subject, Vm, lock};
 use crate::{ComputeError, process};
@@ -32,6 +33,9 @@ const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Within which a VM that was restored speaks. It takes some tenths of a second.
 const WORDS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Machines of the pool of which one VM tries to be one, before another way is taken.
+const MOST_CLAIMS: u32 = 3;
 
 /// A VM whose process runs and is watched.
 pub(crate) struct Started {
@@ -67,18 +71,24 @@ impl Inner {
         machine: &Machine,
     ) -> Result<Started, ComputeError> {
         self.pool.want();
-        match self.claim(spec).await {
-            Ok(Some(claimed)) => return Ok(claimed),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(vm = %spec.vm, %error, "a machine of the pool is of no use; making another");
+        for _ in 0..MOST_CLAIMS {
+            match self.claim(spec).await {
+                Ok(Some(claimed)) => return Ok(claimed),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(vm = %spec.vm, %error, "a machine of the pool is of no use; taking another way");
+                }
             }
         }
         let snapshot = lock(&self.snapshot).clone();
-        if let Some(snapshot) = snapshot.filter(|snapshot| can_be(snapshot.shape, spec)) {
+        let usable = snapshot.filter(|s| can_be(s.shape, spec) && self.may_try_snapshot());
+        if let Some(snapshot) = usable {
             match self.restore(spec, machine, &snapshot).await {
-                Ok(restored) => return Ok(restored),
-                Err(error) => self.distrust_snapshot(&error),
+                Ok(restored) => {
+                    self.praise(&snapshot);
+                    return Ok(restored);
+                }
+                Err(error) => self.blame(Some(&snapshot), &error),
             }
         }
         let directory = self.make_directory(spec)?;
@@ -102,30 +112,35 @@ impl Inner {
         machine: &Machine,
         snapshot: &Snapshot,
     ) -> Result<Started, SnapshotError> {
-        let failed = |error: ComputeError| SnapshotError::Machine(error.to_string());
-        let directory = self.make_directory(spec).map_err(failed)?;
+        let directory = self.make_directory(spec).map_err(SnapshotError::Host)?;
         let started = self.start_qemu(spec, machine, (&directory, Some(snapshot)));
-        let process = started.await.map_err(failed)?;
+        let process = started.await.map_err(SnapshotError::Host)?;
         let loaded = async {
             let mut qmp = snapshot::load(snapshot, &directory, &process).await?;
             qmp.execute("cont").await?;
             Ok(())
         };
         if let Err(error) = loaded.await {
-            let _gone_already = process.kill();
-            let _how = process.ended().await;
+            end(spec.vm, &process, process.ended())
+                .await
+                .map_err(SnapshotError::Host)?;
             return Err(error);
         }
         let accelerator = machine.accelerator.to_string();
         let watched = self.watch(spec, process, (&directory, &accelerator), true);
-        let vm = watched.map_err(failed)?;
-        if timeout(WORDS_DEADLINE, vm.first_words()).await.is_err() {
-            self.give_up(spec.vm, &vm).await;
-            let seconds = WORDS_DEADLINE.as_secs();
-            let text = format!("VM {} is silent for {seconds} s", spec.vm);
-            return Err(SnapshotError::Machine(text));
-        }
-        Ok(Started { vm })
+        let vm = watched.map_err(SnapshotError::Host)?;
+        let silent = tokio::select! {
+            words = timeout(WORDS_DEADLINE, vm.first_words()) => match words {
+                Ok(()) => return Ok(Started { vm }),
+                Err(_) => {
+                    let seconds = WORDS_DEADLINE.as_secs();
+                    SnapshotError::Late(format!("VM {} is silent for {seconds} s", spec.vm))
+                }
+            },
+            how = vm.ended() => SnapshotError::Machine(format!("QEMU {how}")),
+        };
+        self.give_up(spec.vm, &vm).await;
+        Err(silent)
     }
 
     /// Begins to watch a process that is the VM from now on.
@@ -157,9 +172,8 @@ impl Inner {
 
     /// Ends a VM that did not come to be one.
     pub(crate) async fn give_up(&self, id: VmId, vm: &Vm) {
-        match vm.process.kill() {
-            Ok(()) => drop(vm.ended().await),
-            Err(error) => tracing::warn!(vm = %id, %error, "cannot end a VM that did not come"),
+        if let Err(error) = end(id, &vm.process, vm.ended()).await {
+            tracing::warn!(vm = %id, %error, "cannot end a VM that did not come");
         }
         lock(&self.vms).remove(&id);
     }

@@ -54,10 +54,8 @@ pub(crate) async fn boot(config: &ComputeConfig, machine: &Machine) -> Result<()
         .await
         .map_err(|error| error.to_string())?;
     let result = watch(config, &directory, &process).await;
-    if let Err(error) = process.kill() {
+    if let Err(error) = process.end().await {
         tracing::warn!(%error, pid = process.pid, "cannot end a trial boot");
-    } else {
-        let _how = process.ended().await;
     }
     if let Err(error) = directory.remove() {
         tracing::warn!(%error, "cannot remove a trial boot's directory");

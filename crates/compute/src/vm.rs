@@ -73,7 +73,7 @@ impl Vm {
             known.clone(),
             boot_told.clone(),
             works.clone(),
-            changes.clone(),
+            (subject.vm, changes.clone()),
         );
         let directory = subject.directory;
         let line = Line {
@@ -99,7 +99,7 @@ impl Vm {
             logs,
             known.clone(),
             exit,
-            changes.clone(),
+            (subject.vm, changes.clone()),
         ));
         Ok(Self {
             driver: subject.driver,
@@ -190,7 +190,7 @@ fn listener(
     known: Arc<Mutex<Known>>,
     boot: watch::Receiver<Option<Boot>>,
     works: watch::Sender<bool>,
-    changes: Changes,
+    (vm, changes): (VmId, Changes),
 ) -> impl Fn(Heartbeat) + Send {
     move |heartbeat| {
         works.send_if_modified(|works| !std::mem::replace(works, true));
@@ -204,7 +204,7 @@ fn listener(
             news
         };
         if news {
-            changes.bump();
+            changes.bump_for(vm);
         }
     }
 }
@@ -216,7 +216,7 @@ async fn await_end(
     logs: [PathBuf; 2],
     known: Arc<Mutex<Known>>,
     exit: watch::Sender<Option<String>>,
-    changes: Changes,
+    (vm, changes): (VmId, Changes),
 ) {
     let end = match process.ended().await {
         Ok(end) => end,
@@ -238,7 +238,7 @@ async fn await_end(
         true => end,
         false => format!("{end}: {said}"),
     }));
-    changes.bump();
+    changes.bump_for(vm);
 }
 
 /// Learns why QEMU ends when it ends by itself, and has a guest that worked begin anew when it resets itself.

@@ -94,10 +94,13 @@ fn a_rebuilt_image_takes_the_old_ones_place_whole_and_leaves_nothing_beside_it()
         balancer: other,
         ..small_recipe(inputs.path(), &output)
     };
-    assert_ne!(
-        build(&changed).unwrap().manifest().version,
-        image.manifest().version
-    );
+    let rebuilt = build(&changed).unwrap();
+    assert_ne!(rebuilt.manifest().version, image.manifest().version);
+
+    // So an image that an upgrade left behind is told apart.
+    assert!(rebuilt.has_another_balancer(&artifacts::balancer()));
+    assert!(!rebuilt.has_another_balancer(&changed.balancer));
+    assert!(!rebuilt.has_another_balancer(&inputs.path().join("nothing")));
 
     // A file that was cut short is noticed.
     fs::write(output.join("vmlinuz"), "short").unwrap();

@@ -8,6 +8,8 @@
 
 #[path = "vm/clock.rs"]
 mod clock;
+#[path = "vm/shortage.rs"]
+mod shortage;
 #[path = "vm/snapshot.rs"]
 mod snapshot;
 mod support;
@@ -50,7 +52,45 @@ async fn serve(world: &World, compute: &Compute) -> compute::VmSpec {
     spec
 }
 
+/// As many servers as one configuration has at the most, and the longest texts; `planner` tests that no instance
+/// has a larger one.
+fn largest_config() -> model::BalancerConfig {
+    let mut largest = config(1);
+    let networks: Vec<_> = (0..=255)
+        .map(|n| format!("100.100.{n}.128/25").parse().unwrap())
+        .collect();
+    assert_eq!(networks.len(), model::MAX_NETWORKS);
+    largest.backends = (0..model::MAX_BACKENDS)
+        .map(|n| model::BackendConfig {
+            address: std::net::Ipv4Addr::from_bits(u32::from_be_bytes([1, 1, 1, 1])),
+            port: 60_000 + u16::try_from(n).unwrap(),
+            weight: model::MAX_WEIGHT,
+            backup: n > 0,
+            max_connections: Some(1_000_000),
+        })
+        .collect();
+    largest.instance = "\u{10ffff}".repeat(128);
+    largest.health_check.request_path = format!("/{}", "p".repeat(2_047));
+    largest.health_check.expected_body = Some("\"".repeat(model::MAX_EXPECTED_BODY_BYTES));
+    largest.policy.allowed_clients = networks.clone();
+    largest.policy.proxy_protocol.accept_from = networks.clone();
+    largest.policy.forwarding.trusted_proxies = networks;
+    largest
+}
+
 by_both_drivers! {
+    async fn the_largest_configuration_arrives_and_the_vm_goes_on_to_be_heard(world: World) {
+        let compute = world.compute().await;
+        let spec = world.spec(1).await;
+        compute.set_config(spec.vm, largest_config());
+        compute.ensure_vm(&spec).await.unwrap();
+        let sight = until(&compute, spec.vm, "the largest configuration", runs(1)).await;
+        let heard = sight.heartbeat.unwrap().heartbeat;
+        assert_eq!(heard.backends.len(), model::MAX_BACKENDS);
+        compute.set_config(spec.vm, config(2));
+        until(&compute, spec.vm, "a small configuration", runs(2)).await;
+    }
+
     async fn a_vm_boots_takes_its_configuration_and_answers_on_its_front_address(world: World) {
         let compute = world.compute().await;
         let spec = world.spec(1).await;

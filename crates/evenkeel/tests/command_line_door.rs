@@ -22,9 +22,14 @@ impl Door {
         let directory = tempfile::tempdir().expect("a directory");
         let config = ApiConfig {
             listen: Vec::new(),
+            metrics_listen: Vec::new(),
+            otlp: None,
             socket: directory.path().join("s"),
+            monitor: directory.path().join("m"),
             zone: "lb.evenkeel.test".into(),
             front: "10.200.0.1/16".parse().expect("a network"),
+            access_logs: directory.path().join("a"),
+            journal: directory.path().join("j"),
             wait: Duration::from_millis(100),
         };
         let api = Api::bind(config, Store::in_memory(), Store::in_memory())

@@ -11,6 +11,10 @@ pub const DEFAULT_BACKEND_PORT: u16 = 80;
 pub const DEFAULT_WEIGHT: u16 = 1;
 /// The largest weight.
 pub const MAX_WEIGHT: u16 = 256;
+/// The most backends of one instance, and the most servers of one configuration: a name may stand for several. Their
+/// configuration, and the heartbeats that tell of them, fit in one line of the control channel
+/// ([`crate::MAX_LINE_BYTES`]) whatever else is set.
+pub const MAX_BACKENDS: usize = 1024;
 
 /// A backend as its user named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -297,7 +297,7 @@ pub struct Latency {
     pub whole: Quantiles,
 }
 
-/// Times that so many of those counted do not exceed, in microseconds, at most a sixteenth too large; all 0
+/// Times that so many of those counted do not exceed, in microseconds, at most a 32nd too large; all 0
 /// when none was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

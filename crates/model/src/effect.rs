@@ -80,6 +80,22 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whose account depends on how the effect went; `None` when that may be anybody's.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::EnsureFront | Self::EnsurePort { .. } | Self::RemovePort { .. } => None,
+            Self::EnsureProject { project }
+            | Self::RemoveProject { project }
+            | Self::RemoveSubnet { project, .. } => Some(Subject::Project(*project)),
+            Self::EnsureVm { vm, .. }
+            | Self::RemoveVm { vm }
+            | Self::PushConfig { vm, .. }
+            | Self::Drain { vm }
+            | Self::SetFence { vm, .. } => Some(Subject::Vm(*vm)),
+        }
+    }
+
     /// What the effect works on. Two effects with one key never run at the same time.
     #[must_use]
     pub fn key(&self) -> String {
@@ -105,6 +121,15 @@ impl Effect {
             }
         }
     }
+}
+
+/// What an effect works on, as far as that belongs to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A project's namespace, or a bridge in it.
+    Project(ProjectId),
+    /// A VM.
+    Vm(VmId),
 }
 
 /// The key of the effects that make and remove a VM.

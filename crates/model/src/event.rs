@@ -17,30 +17,64 @@ pub struct Event {
     pub text: String,
 }
 
-/// What an event tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventKind {
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $name:ident = $word:literal,)*) => {
+        /// What an event tells of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum EventKind {
+            $($(#[doc = $doc])* #[serde(rename = $word)] $name,)*
+        }
+
+        impl EventKind {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// In a word, which does not change.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// The one that is called so.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Somebody asked for something.
+    Asked = "asked",
+    /// What was asked for is in effect.
+    InEffect = "in-effect",
+    /// How the instance stands is another.
+    Condition = "condition",
+    /// Backends went up or down.
+    Backend = "backend",
     /// A VM was added.
-    Added,
+    Added = "added",
     /// The verdict over a VM changed.
-    Verdict,
+    Verdict = "verdict",
     /// A VM that is down was fenced and is replaced.
-    SetAside,
+    SetAside = "set-aside",
     /// A VM that came back had its ports opened again.
-    Returned,
+    Returned = "returned",
     /// A VM that came back serves again.
-    PutBack,
+    PutBack = "put-back",
     /// A VM was sent away, or the wait for its clients began or ended.
-    Leaving,
+    Leaving = "leaving",
     /// Nothing is left of a VM.
-    Gone,
+    Gone = "gone",
     /// The instance's configuration has a new generation.
-    Configuration,
+    Configuration = "configuration",
     /// DNS names other addresses.
-    Dns,
+    Dns = "dns",
     /// The wanted number of VMs changed.
-    Scaling,
+    Scaling = "scaling",
     /// The breaker opened or closed.
-    Breaker,
+    Breaker = "breaker",
+    /// What happened here could not be kept.
+    Missing = "missing",
 }

@@ -74,9 +74,17 @@ pub struct InstanceLayout {
     /// What the last of them died of, in words.
     #[serde(default)]
     pub last_down: Option<String>,
+    /// For how many VMs it has been given VMs so far: what is wanted beyond that is growth, and what is missing
+    /// below it died.
+    #[serde(default)]
+    pub staffed: usize,
     /// What the load asks for.
     #[serde(default)]
     pub scale: ScaleLayout,
+    /// The generation of the zone in which what it says of the instance's names last changed: the one that is
+    /// waited for.
+    #[serde(default)]
+    pub zone_serial: u32,
 }
 
 /// One VM.

@@ -198,4 +198,6 @@ pub struct Failure {
     pub since: Timestamp,
     /// Failed attempts in a row.
     pub attempts: u32,
+    /// Whether the host has no memory for it, so that it can be as soon as another VM is gone.
+    pub lacks_room: bool,
 }

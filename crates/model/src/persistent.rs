@@ -94,7 +94,10 @@ impl<K: Ord, V> PersistentMap<K, V> {
     }
 
     /// The entries whose keys are not before `least`, ascending.
-    pub fn iter_from<'a>(&'a self, least: &K) -> impl Iterator<Item = (&'a K, &'a V)> {
+    pub fn iter_from<'a>(
+        &'a self,
+        least: &K,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
         let first = self.piece_of(least);
         let pieces = self.pieces.iter().skip(first);
         let piece = self.pieces.get(first);

@@ -42,6 +42,8 @@ pub struct Policy {
     pub client_close: ClientClose,
     /// What backends are told of a request's way, under HTTP.
     pub forwarding: Forwarding,
+    /// Whether a line is kept of each request or session.
+    pub access_log: bool,
 }
 
 impl Default for Policy {
@@ -59,6 +61,7 @@ impl Default for Policy {
             proxy_protocol: ProxyProtocol::default(),
             client_close: ClientClose::default(),
             forwarding: Forwarding::default(),
+            access_log: true,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! docs/json.md says what the code does: its examples are taken or refused as it says, and its tables
+//! docs/reference/json.md says what the code does: its examples are taken or refused as it says, and its tables
 //! name every number with its default and range.
 
 use model::forms::{read_request, refusal};
@@ -8,7 +8,7 @@ use model::numbers::{
 };
 use serde_json::{Value, json};
 
-const PAGE: &str = include_str!("../../../docs/json.md");
+const PAGE: &str = include_str!("../../../docs/reference/json.md");
 
 /// The page's JSON, in its order.
 fn examples() -> Vec<Value> {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{ProbeSight, Timestamp, VmId};
+use model::{CheckerCounts, ProbeSight, Timestamp, VmId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::means::Wants;
 use crate::round::watch_vm;
-use crate::{LagMeter, ProbeResult, ProbeTarget};
+use crate::{LagMeter, NotAsked, ProbeResult, ProbeTarget};
 
 /// The longest row of equal results that is counted.
 const LONGEST_STREAK: u32 = 3;
@@ -62,6 +63,8 @@ pub(crate) struct Means {
 /// What the tasks write on.
 pub(crate) struct Board {
     sights: Mutex<BTreeMap<VmId, ProbeSight>>,
+    wants: Mutex<Wants>,
+    counts: Mutex<CheckerCounts>,
     changes: watch::Sender<u64>,
 }
 
@@ -71,6 +74,8 @@ impl Checker {
     pub fn new(timing: ProbeTiming) -> Self {
         let board = Board {
             sights: Mutex::default(),
+            wants: Mutex::default(),
+            counts: Mutex::default(),
             changes: watch::Sender::new(0),
         };
         let means = Means {
@@ -99,6 +104,8 @@ impl Checker {
             .board
             .lock()
             .retain(|vm, _| watched.contains_key(vm));
+        let wants = &self.means.board.wants;
+        hold(wants).retain(|vm| watched.contains_key(&vm));
         for (vm, target) in targets {
             let means = &self.means;
             self.watched.entry(vm).or_insert_with(|| {
@@ -123,6 +130,32 @@ impl Checker {
         sights
     }
 
+    /// What keeps this checker from asking, in words with what to do; nothing of it is held against a VM. What was
+    /// known of a VM that cannot be asked is in [`Self::sights`] no longer.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let wants = hold(&self.means.board.wants);
+        let (count, all) = (wants.count(), self.watched.len());
+        let why = wants.why()?;
+        Some(format!(
+            "the checker has no means to ask {count} of {all} VMs: {why}; give its host or its process more: open \
+             files (`ulimit -n`, fs.file-max), memory, or ports (net.ipv4.ip_local_port_range)"
+        ))
+    }
+
+    /// Whether there are VMs, and none of them can be asked: whoever asks nobody is no checker.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let count = hold(&self.means.board.wants).count();
+        count > 0 && count >= self.watched.len()
+    }
+
+    /// How many questions it asked, and what became of them.
+    #[must_use]
+    pub fn counts(&self) -> CheckerCounts {
+        *hold(&self.means.board.counts)
+    }
+
     /// Changes whenever [`Self::sights`] does.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -132,21 +165,49 @@ impl Checker {
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<VmId, ProbeSight>> {
-        // The map is whole between any two statements, so a panic elsewhere leaves nothing half-done.
-        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+        hold(&self.sights)
+    }
+
+    /// Takes note of an attempt at a question that was not asked.
+    pub(crate) fn note_unasked(&self, vm: VmId, error: &NotAsked) {
+        count(&mut hold(&self.counts).unasked);
+        if hold(&self.wants).note(vm, error) {
+            self.lock().remove(&vm);
+            self.bump();
+        }
+    }
+
+    fn bump(&self) {
+        self.changes
+            .send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// Takes note of one more result.
     pub(crate) fn note(&self, vm: VmId, result: ProbeResult, now: Timestamp) {
+        let mut counts = hold(&self.counts);
+        count(match result.answered {
+            true => &mut counts.answered,
+            false => &mut counts.failed,
+        });
+        drop(counts);
+        hold(&self.wants).clear(vm);
         let mut sights = self.lock();
         let next = follow(sights.get(&vm), result, now);
         if sights.get(&vm) != Some(&next) {
             sights.insert(vm, next);
             drop(sights);
-            self.changes
-                .send_modify(|changes| *changes = changes.wrapping_add(1));
+            self.bump();
         }
     }
+}
+
+/// The maps are whole between any two statements, so a panic elsewhere leaves nothing half-done.
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(count: &mut u64) {
+    *count = count.saturating_add(1);
 }
 
 /// What is known after one more result.

@@ -33,20 +33,45 @@ pub struct ProbeResult {
     pub evidence: String,
 }
 
+/// The VM was not asked: the checker lacked what it takes, such as a descriptor, memory or a port of its own. That
+/// says nothing of the VM.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAsked(io::Error);
+
+/// The errors of a process or host that has no means to ask.
+const OWN_WANTS: [i32; 5] = [
+    libc::EMFILE,
+    libc::ENFILE,
+    libc::ENOMEM,
+    libc::ENOBUFS,
+    libc::EADDRNOTAVAIL,
+];
+
 /// Asks once.
 ///
 /// Over HTTP the question is `OPTIONS *` with `Max-Forwards: 0`, which a proxy answers itself and hands
 /// to no backend (RFC 9110, section 7.6.2), so any well-formed status line proves that the hot path
 /// runs. Over TCP the accepted connection is the proof; it is reset at once.
-pub async fn probe(target: ProbeTarget, deadline: Duration) -> ProbeResult {
-    match timeout(deadline, ask(target)).await {
+///
+/// # Errors
+/// [`NotAsked`], which is no result.
+pub async fn probe(target: ProbeTarget, deadline: Duration) -> Result<ProbeResult, NotAsked> {
+    Ok(match timeout(deadline, ask(target)).await {
         Err(_) => failed(format!("no answer within {} ms", deadline.as_millis())),
+        Ok(Err(error)) if is_own_want(&error) => return Err(NotAsked(error)),
         Ok(Err(error)) => failed(describe(&error)),
         Ok(Ok(evidence)) => ProbeResult {
             answered: true,
             evidence,
         },
-    }
+    })
+}
+
+fn is_own_want(error: &io::Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|number| OWN_WANTS.contains(&number))
 }
 
 async fn ask(target: ProbeTarget) -> io::Result<String> {
@@ -171,6 +196,7 @@ mod tests {
             let (listener, target) = listener().await;
             let (result, head) =
                 tokio::join!(probe(target, DEADLINE), answer_once(listener, answer));
+            let result = result.unwrap();
             assert_eq!(result.evidence, format!("answered with status {status}"));
             assert!(result.answered);
             assert!(head.starts_with("OPTIONS * HTTP/1.1\r\n"), "{head}");
@@ -187,7 +213,7 @@ mod tests {
         ] {
             let (listener, target) = listener().await;
             let (result, _) = tokio::join!(probe(target, DEADLINE), answer_once(listener, answer));
-            assert_eq!(result, failed(evidence.into()));
+            assert_eq!(result.unwrap(), failed(evidence.into()));
         }
     }
 
@@ -196,7 +222,7 @@ mod tests {
         let (listener, target) = listener().await;
         drop(listener);
         assert_eq!(
-            probe(target, DEADLINE).await,
+            probe(target, DEADLINE).await.unwrap(),
             failed("connection refused".into())
         );
     }
@@ -205,7 +231,7 @@ mod tests {
     async fn silence_ends_at_the_deadline() {
         let (_listener, target) = listener().await;
         let began = Instant::now();
-        let result = probe(target, Duration::from_millis(50)).await;
+        let result = probe(target, Duration::from_millis(50)).await.unwrap();
         assert_eq!(result, failed("no answer within 50 ms".into()));
         assert!(began.elapsed() >= Duration::from_millis(50));
     }
@@ -217,6 +243,6 @@ mod tests {
             traffic: TrafficType::Tcp,
             ..target
         };
-        assert!(probe(target, DEADLINE).await.answered);
+        assert!(probe(target, DEADLINE).await.unwrap().answered);
     }
 }

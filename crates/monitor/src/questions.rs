@@ -87,6 +87,11 @@ impl Questions {
         (!open.overdue && self.is_news(number)).then_some(result)
     }
 
+    /// A question was not asked after all.
+    pub(crate) fn withdraw(&mut self, number: u64) {
+        self.open.remove(&number);
+    }
+
     /// When [`Self::overdue`] has something to do next, as far as is known.
     pub(crate) fn due(&self, now: Instant, lost: Duration) -> Option<Instant> {
         let deadline = self.patience.deadline(now);

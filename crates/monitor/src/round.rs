@@ -36,9 +36,14 @@ pub(crate) async fn watch_vm(vm: VmId, target: ProbeTarget, means: Means) {
         let due = questions.due(Instant::now(), lag.lost());
         let results = tokio::select! {
             biased;
-            Some(Ok((number, result))) = open.join_next() => {
-                Vec::from_iter(questions.end(number, result, Instant::now(), lag.lost()))
-            }
+            Some(Ok((number, result))) = open.join_next() => match result {
+                Ok(result) => Vec::from_iter(questions.end(number, result, Instant::now(), lag.lost())),
+                Err(error) => {
+                    questions.withdraw(number);
+                    means.board.note_unasked(vm, &error);
+                    Vec::new()
+                }
+            },
             () = await_moment(due) => questions.overdue(Instant::now(), lag.lost()),
             _ = turn.tick(), if open.len() < MOST_OPEN as usize => {
                 let number = questions.begin(Instant::now(), lag.lost());
@@ -63,13 +68,16 @@ async fn await_first_answer(vm: VmId, target: ProbeTarget, means: &Means) {
             _ = tick.tick(), if questions.len() < MOST_FIRST_QUESTIONS => {
                 questions.spawn(probe(target, FIRST_DEADLINE));
             }
-            Some(Ok(result)) = questions.join_next() => {
-                let answered = result.answered;
-                means.board.note(vm, result, wall_clock());
-                if answered {
-                    return;
+            Some(Ok(result)) = questions.join_next() => match result {
+                Ok(result) => {
+                    let answered = result.answered;
+                    means.board.note(vm, result, wall_clock());
+                    if answered {
+                        return;
+                    }
                 }
-            }
+                Err(error) => means.board.note_unasked(vm, &error),
+            },
         }
     }
 }

@@ -29,6 +29,10 @@ const BEGUN: &str = "the victim has begun";
 
 /// How often a victim is killed.
 const ROUNDS: u64 = 16;
+/// Rounds that have to find something half-made.
+const ENOUGH: u64 = 7;
+/// On a host so busy that a process is killed before it has done anything, there are more.
+const MOST_ROUNDS: u64 = 64;
 
 /// Kills its process when a test fails.
 struct Victim(Child);
@@ -139,9 +143,12 @@ fn what_a_killed_process_left_is_removed_or_completed() {
         run("ip link add nic type veth peer name nic-far");
         let before = traces();
         let mut interrupted = 0_u64;
-        for round in 0..ROUNDS {
+        for round in 0..MOST_ROUNDS {
+            if round >= ROUNDS && interrupted >= ENOUGH {
+                break;
+            }
             let mut victim = Victim::start();
-            // Over the first 100 ms of its work, each time at another place.
+            // Over the first 100 ms of its work, each time at another place; later on a host that is busy.
             tokio::time::sleep(Duration::from_micros(6_300 * round)).await;
             victim.kill();
             wait_for_orphans();
@@ -160,7 +167,7 @@ fn what_a_killed_process_left_is_removed_or_completed() {
             assert_same(&before, &traces());
         }
         assert!(
-            interrupted > 6,
+            interrupted >= ENOUGH,
             "only {interrupted} rounds found something half-made"
         );
     });

@@ -1,56 +1,45 @@
 //! Which addresses a new VM gets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::Take;
 use std::net::Ipv4Addr;
 
-use ipnet::{Ipv4AddrRange, Ipv4Net};
-use model::{Intent, Mac, ProjectId, SubnetId, VmId};
+use ipnet::Ipv4Net;
+use model::{Ledger, Mac, PersistentMap, ProjectId, SubnetId, Timestamp, VmId};
 
-use crate::draft::Draft;
-use crate::{Inputs, Settings, traffic};
+use crate::Settings;
+use crate::counts::Counted;
 
 /// Addresses looked at before a subnet is held to be full: a bound on the work of one plan.
-const MOST_CANDIDATES: usize = 1 << 16;
+const MOST_CANDIDATES: u32 = 1 << 16;
 
-/// The addresses of backends, as far as known, by project.
-pub(crate) type BackendAddresses = BTreeMap<ProjectId, BTreeSet<Ipv4Addr>>;
-
-/// What is taken, gathered once for a plan, and what the plan takes from the rest.
-pub(crate) struct Addresses {
-    /// Front addresses that VMs have, that rest, that DNS still names, and the host's own.
-    front: BTreeSet<Ipv4Addr>,
-    /// Where the search for a front address goes on. What lies before is taken.
-    front_candidates: Take<Ipv4AddrRange>,
-    tenant: BTreeMap<SubnetId, BTreeSet<Ipv4Addr>>,
-    backends: BackendAddresses,
+/// What is taken, and what a plan takes from the rest.
+pub(crate) struct Addresses<'a> {
+    /// What is taken before this plan.
+    counted: &'a mut Counted,
+    resting: PersistentMap<Ipv4Addr, Timestamp>,
+    /// Tenant addresses of VMs that this plan forgot.
+    freed: &'a BTreeSet<(SubnetId, Ipv4Addr)>,
+    /// The lowest address that the plan has taken in each subnet. What lies above is not free.
+    lowest: BTreeMap<SubnetId, u32>,
 }
 
-impl Addresses {
-    pub(crate) fn new(inputs: Inputs<'_>, layout: &Draft) -> Self {
-        let settings = inputs.settings;
-        let mut front: BTreeSet<Ipv4Addr> = layout.ledger.resting.keys().copied().collect();
-        front.extend(layout.dns.records.values().flatten());
-        front.insert(settings.front.addr());
-        let mut tenant: BTreeMap<SubnetId, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-        for vm in layout.instances.values().flat_map(|i| i.vms.values()) {
-            front.insert(vm.front.address);
-            tenant
-                .entry(vm.subnet)
-                .or_default()
-                .insert(vm.tenant.address);
-        }
+impl<'a> Addresses<'a> {
+    pub(crate) fn new(
+        counted: &'a mut Counted,
+        ledger: &Ledger,
+        freed: &'a BTreeSet<(SubnetId, Ipv4Addr)>,
+    ) -> Self {
         Self {
-            front,
-            front_candidates: settings.front.hosts().take(MOST_CANDIDATES),
-            tenant,
-            backends: backend_addresses(inputs.intent, layout),
+            counted,
+            resting: ledger.resting.clone(),
+            freed,
+            lowest: BTreeMap::new(),
         }
     }
 
     /// Whether a backend of the project has that address.
     pub(crate) fn is_backend(&self, project: ProjectId, address: Ipv4Addr) -> bool {
-        is_backend(&self.backends, project, address)
+        self.counted.is_backend(project, address)
     }
 
     /// The lowest free front address and the highest free address of the tenant's subnet.
@@ -58,16 +47,33 @@ impl Addresses {
     /// `None` when the front network or the subnet is full.
     pub(crate) fn take(
         &mut self,
+        front: Ipv4Net,
         project: ProjectId,
         subnet: SubnetId,
         cidr: Ipv4Net,
     ) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let tenant = self.choose_tenant(project, subnet, cidr)?;
-        let front = self
-            .front_candidates
-            .find(|address| !self.front.contains(address))?;
-        self.tenant.entry(subnet).or_default().insert(tenant);
+        let front = self.take_front(front)?;
+        self.lowest.insert(subnet, u32::from(tenant));
         Some((front, tenant))
+    }
+
+    /// The lowest front address that no VM has, that does not rest, that DNS does not name, and that is not the
+    /// host's own.
+    fn take_front(&mut self, front: Ipv4Net) -> Option<Ipv4Addr> {
+        let margin = u32::from(front.prefix_len() < 31);
+        let first = u32::from(front.network()).saturating_add(margin);
+        let last = u32::from(front.broadcast()).saturating_sub(margin);
+        let last = last.min(first.saturating_add(MOST_CANDIDATES - 1));
+        let from = first.max(self.counted.front_from());
+        let free = (from..=last).find(|address| {
+            let address = Ipv4Addr::from(*address);
+            let is_taken = self.counted.is_front(address) || self.resting.contains_key(&address);
+            !is_taken && address != front.addr()
+        });
+        let next = free.unwrap_or(last).saturating_add(1);
+        self.counted.look_for_fronts_from(next.max(from));
+        free.map(Ipv4Addr::from)
     }
 
     /// The highest address of a tenant's subnet that no VM and no backend has.
@@ -81,45 +87,23 @@ impl Addresses {
         subnet: SubnetId,
         cidr: Ipv4Net,
     ) -> Option<Ipv4Addr> {
-        let vms = self.tenant.get(&subnet);
         let margin = if cidr.prefix_len() <= 28 { 2 } else { 1 };
-        let lowest = u32::from(cidr.network()).saturating_add(margin);
         let highest = u32::from(cidr.broadcast()).saturating_sub(margin);
-        (lowest..=highest)
+        let lowest = u32::from(cidr.network()).saturating_add(margin);
+        let lowest = lowest.max(highest.saturating_sub(MOST_CANDIDATES - 1));
+        let taken = self
+            .lowest
+            .get(&subnet)
+            .map(|taken| taken.saturating_sub(1));
+        (lowest..=taken.unwrap_or(highest))
             .rev()
-            .take(MOST_CANDIDATES)
             .map(Ipv4Addr::from)
             .find(|address| {
-                !vms.is_some_and(|vms| vms.contains(address)) && !self.is_backend(project, *address)
+                let is_freed = self.freed.contains(&(subnet, *address));
+                let is_taken = self.counted.is_tenant(subnet, *address) && !is_freed;
+                !is_taken && !self.is_backend(project, *address)
             })
     }
-}
-
-/// Every address at which backends are: those that users named, and those that their names resolve to.
-pub(crate) fn backend_addresses(intent: &Intent, layout: &Draft) -> BackendAddresses {
-    let mut found = BackendAddresses::new();
-    for (id, instance) in &intent.instances {
-        let Some(standing) = layout.instances.get(id) else {
-            continue;
-        };
-        let addresses = instance
-            .backends
-            .iter()
-            .flat_map(|backend| traffic::backend_addresses(&backend.host, &standing.resolved));
-        found.entry(instance.project).or_default().extend(addresses);
-    }
-    found
-}
-
-/// Whether a backend of the project has that address.
-pub(crate) fn is_backend(
-    backends: &BackendAddresses,
-    project: ProjectId,
-    address: Ipv4Addr,
-) -> bool {
-    backends
-        .get(&project)
-        .is_some_and(|of_project| of_project.contains(&address))
 }
 
 /// The MACs of a VM's front and tenant NICs: locally administered, from the installation's salt and the

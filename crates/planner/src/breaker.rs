@@ -24,7 +24,6 @@ use model::{SetAside, Timestamp, Verdict, VmLayout};
 
 use crate::Inputs;
 use crate::draft::Draft;
-use crate::scaling::wanted_vms;
 
 /// VMs that are set aside in a window while the breaker is half open.
 const TRIALS: usize = 1;
@@ -68,10 +67,7 @@ fn is_over(inputs: Inputs<'_>, layout: &Draft, since: Timestamp) -> bool {
 /// How many VMs may be set aside within one window.
 pub(crate) fn most(inputs: Inputs<'_>, layout: &Draft) -> usize {
     let breaker = &inputs.settings.breaker;
-    let instances = inputs.intent.instances.iter();
-    let wanted =
-        instances.filter_map(|(id, asked)| Some(wanted_vms(asked, layout.instances.get(id)?)));
-    let all: usize = wanted.sum();
+    let all = layout.counted.wanted_vms();
     breaker
         .at_least
         .max(all.saturating_mul(breaker.percent) / 100)
@@ -97,10 +93,11 @@ pub(crate) fn is_held(vm: &VmLayout) -> bool {
 }
 
 /// The VMs of the instances that are asked for: what a user deleted says nothing about a fault.
+/// An instance of which a VM is held is part of every plan.
 fn vms<'a>(inputs: Inputs<'a>, layout: &'a Draft) -> impl Iterator<Item = &'a VmLayout> {
-    let asked = inputs.intent.instances.keys();
-    let instances = asked.filter_map(|id| layout.instances.get(id));
-    instances.flat_map(|instance| instance.vms.values())
+    let instances = layout.instances.iter();
+    let asked = instances.filter(|(id, _)| inputs.intent.instances.contains_key(*id));
+    asked.flat_map(|(_, instance)| instance.vms.values())
 }
 
 /// The VMs of these instances that were set aside within the window.

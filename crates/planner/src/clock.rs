@@ -5,7 +5,9 @@
 //! that no wait is cut short and none is drawn out. That it was set shows in when it says that the machine
 //! was started: by a clock that nobody sets, that is always the same time ago.
 
-use model::{InstanceLayout, Timestamp};
+use std::sync::Arc;
+
+use model::{HostLayout, InstanceLayout, Timestamp};
 
 use crate::draft::Draft;
 use crate::{Inputs, scaling};
@@ -15,28 +17,43 @@ const LEAST_JUMP_MS: u64 = 1_000;
 
 /// Moves the times of everything that waits along with the host's clock.
 pub(crate) fn follow_the_clock(inputs: Inputs<'_>, layout: &mut Draft) {
-    let observed = inputs.observed;
-    let uptime = observed.uptime_ms;
-    if let Some(started_at) = uptime.map(|ms| Timestamp(inputs.now.0.saturating_sub(ms))) {
-        let is_same_start = observed.boot_id == layout.host.boot_id;
-        let known = layout.host.started_at.filter(|_| is_same_start);
-        let jump = |known: Timestamp| known.0.abs_diff(started_at.0) >= LEAST_JUMP_MS;
-        if known.is_none_or(jump) {
+    match jump(inputs, &layout.host) {
+        Some((Some(known), started_at)) => {
             layout.host.started_at = Some(started_at);
-        }
-        if let Some(known) = known.filter(|known| jump(*known)) {
+            layout.may_be_ahead = true;
             shift(layout, |at| {
                 let later = at.0.saturating_add(started_at.0);
                 *at = Timestamp(later.saturating_sub(known.0));
             });
         }
+        Some((None, started_at)) => begin_with_the_machine(inputs, layout, started_at),
+        None => {}
     }
-    bear_what_lies_ahead(inputs, layout);
+    if layout.may_be_ahead {
+        bear_what_lies_ahead(inputs, layout);
+    }
+    bear_windows(inputs, layout);
+}
+
+/// Whether the clock was set since the layout was decided, so that every time moves.
+pub(crate) fn is_set(inputs: Inputs<'_>, host: &HostLayout) -> bool {
+    matches!(jump(inputs, host), Some((Some(_), _)))
+}
+
+/// When the machine was started, as it was known and by the clock now, where these are not the same.
+fn jump(inputs: Inputs<'_>, host: &HostLayout) -> Option<(Option<Timestamp>, Timestamp)> {
+    let observed = inputs.observed;
+    let started_at = Timestamp(inputs.now.0.saturating_sub(observed.uptime_ms?));
+    let is_same_start = observed.boot_id == host.boot_id;
+    let known = host.started_at.filter(|_| is_same_start);
+    let is_other = |known: Timestamp| known.0.abs_diff(started_at.0) >= LEAST_JUMP_MS;
+    known.is_none_or(is_other).then_some((known, started_at))
 }
 
 /// Moves every time that something waits by.
 fn shift(layout: &mut Draft, by: impl Fn(&mut Timestamp)) {
     for instance in layout.instances.values_mut() {
+        let instance = Arc::make_mut(instance);
         each_past(instance, &by);
         scaling::times(&mut instance.scale).for_each(&by);
     }
@@ -54,12 +71,8 @@ fn shift(layout: &mut Draft, by: impl Fn(&mut Timestamp)) {
 fn bear_what_lies_ahead(inputs: Inputs<'_>, layout: &mut Draft) {
     let now = inputs.now;
     let to_the_present = |at: &mut Timestamp| *at = now.min(*at);
-    for (id, instance) in &mut layout.instances {
-        let asked = inputs.intent.instances.get(id);
-        if let Some(scaling) = asked.and_then(|asked| asked.auto_scaling.by_load()) {
-            scaling::bear_what_lies_ahead(scaling, &mut instance.scale, now);
-        }
-        each_past(instance, &to_the_present);
+    for instance in layout.instances.values_mut() {
+        each_past(Arc::make_mut(instance), &to_the_present);
     }
     each_past_of_host(layout, &to_the_present);
     let longest_rest = Timestamp(now.0.saturating_add(inputs.settings.windows.rest_ms));
@@ -69,6 +82,35 @@ fn bear_what_lies_ahead(inputs: Inputs<'_>, layout: &mut Draft) {
         .filter(|(_, free_at)| **free_at > longest_rest);
     let ahead: Vec<_> = ahead.map(|(address, _)| *address).collect();
     resting.extend(ahead.into_iter().map(|address| (address, longest_rest)));
+}
+
+/// The same of what the load asks for. Users change how far ahead that may look, so it is always done.
+fn bear_windows(inputs: Inputs<'_>, layout: &mut Draft) {
+    for (id, instance) in &mut layout.instances {
+        let asked = inputs.intent.instances.get(id);
+        let Some(scaling) = asked.and_then(|asked| asked.auto_scaling.by_load()) else {
+            continue;
+        };
+        if scaling::lies_ahead(scaling, &instance.scale, inputs.now) {
+            let scale = &mut Arc::make_mut(instance).scale;
+            scaling::bear_what_lies_ahead(scaling, scale, inputs.now);
+        }
+    }
+}
+
+/// Takes note that the machine was started, and has every address that rests do so for the whole time from then on.
+/// The clock may have been set while the machine was off, so nobody knows how long that was, and an address that is
+/// given away too early leads clients to a stranger.
+fn begin_with_the_machine(inputs: Inputs<'_>, layout: &mut Draft, started_at: Timestamp) {
+    let is_first = layout.host.started_at.replace(started_at).is_none();
+    if is_first {
+        return;
+    }
+    let free_at = Timestamp(started_at.0.saturating_add(inputs.settings.windows.rest_ms));
+    let resting = &mut layout.ledger.resting;
+    let early = resting.iter().filter(|(_, at)| **at < free_at);
+    let early: Vec<_> = early.map(|(address, _)| *address).collect();
+    resting.extend(early.into_iter().map(|address| (address, free_at)));
 }
 
 /// The times in an instance at which something was or began.

@@ -1,5 +1,7 @@
 //! How an instance whose VMs die one after the other is given new ones ever more slowly.
 
+use std::sync::Arc;
+
 use model::{InstanceLayout, MAX_VMS, Timestamp};
 
 use crate::Inputs;
@@ -15,12 +17,18 @@ const MOST_DOWNS: usize = (MAX_VMS + 2 + MOST_DOUBLINGS) as usize;
 /// from it.
 pub(crate) fn remember_deaths(
     inputs: Inputs<'_>,
-    instance: &mut InstanceLayout,
+    instance: &mut Arc<InstanceLayout>,
     found: Vec<String>,
 ) {
+    let is_recent = |at: &Timestamp| inputs.now.since_ms(*at) < inputs.settings.windows.downs_ms;
+    let has_old = instance.downs.is_empty() && instance.last_down.is_some();
+    if found.is_empty() && !has_old && instance.downs.iter().all(is_recent) {
+        return;
+    }
+    let instance = Arc::make_mut(instance);
     let downs = &mut instance.downs;
     downs.extend(std::iter::repeat_n(inputs.now, found.len()));
-    downs.retain(|at| inputs.now.since_ms(*at) < inputs.settings.windows.downs_ms);
+    downs.retain(is_recent);
     let surplus = downs.len().saturating_sub(MOST_DOWNS);
     downs.drain(..surplus);
     instance.last_down = match instance.downs.is_empty() {

@@ -11,6 +11,8 @@
 //! It is told to drain only when DNS sends nobody to it any more: a client that was told to leave earlier would
 //! come back. Nobody is refused meanwhile, and it takes every configuration.
 
+use std::sync::Arc;
+
 use model::{HeartbeatSight, Leaving, Timestamp, VmId};
 
 use crate::Inputs;
@@ -24,7 +26,10 @@ const DESERTED_MS: u64 = 1_000;
 /// Takes each VM that leaves, and that clients were sent to, one step on its way.
 pub(crate) fn part_from_clients(inputs: Inputs<'_>, layout: &mut Draft) {
     for (instance, standing) in &mut layout.instances {
-        for (id, vm) in &mut standing.vms {
+        if standing.vms.values().all(|vm| vm.leaving.is_none()) {
+            continue;
+        }
+        for (id, vm) in &mut Arc::make_mut(standing).vms {
             if nobody_is_sent_to(inputs, *instance, vm) {
                 continue;
             }

@@ -1,13 +1,13 @@
 //! From the difference between what was decided and what is seen, to the steps that close it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use model::{
-    BalancerConfig, Effect, InstanceId, Layout, ProjectId, ProjectSight, SubnetId, Verdict, VmId,
-    VmLayout,
+    BalancerConfig, Effect, InstanceId, InstanceLayout, Layout, NetworkLayout, ProjectId,
+    ProjectSight, SubnetId, Verdict, VmId, VmLayout,
 };
 
-use crate::{Inputs, departure, removal};
+use crate::{Inputs, Scope, Standing, departure, removal};
 
 /// The steps that bring the world closer to `layout`, in an order in which they can be begun at once;
 /// no two of them have the same key.
@@ -15,21 +15,56 @@ use crate::{Inputs, departure, removal};
 /// A step that needs another one first is safe to begin: it makes what it needs, or fails and comes
 /// again with the next round. What is seen and stands in no layout belongs to nobody and is removed,
 /// unless an effect that may be making it is under way.
+///
+/// Of a part of everything, the steps for that part: what belongs to nobody is found only where everything is
+/// looked at.
 #[must_use]
-pub fn diff(inputs: Inputs<'_>, layout: &Layout) -> Vec<Effect> {
+pub fn diff(inputs: Inputs<'_>, standing: &Standing, scope: &Scope) -> Vec<Effect> {
+    let layout = standing.layout();
+    let seen = &inputs.observed.network.projects;
     let mut effects = Vec::new();
     if !inputs.observed.network.front {
         effects.push(Effect::EnsureFront);
     }
-    ensure_networks(inputs, layout, &mut effects);
-    ensure_vms(inputs, layout, &mut effects);
-    remove_vms(inputs, layout, &mut effects);
-    for (project, sight) in &inputs.observed.network.projects {
-        remove_ports(*project, sight, layout, &mut effects);
-        remove_networks(inputs, *project, sight, layout, &mut effects);
+    match scope {
+        Scope::All => {
+            for (project, network) in &layout.networks {
+                ensure_network(inputs, *project, network, &mut effects);
+            }
+            for (id, instance) in &layout.instances {
+                ensure_vms(inputs, *id, instance, &mut effects);
+            }
+            let vms = inputs.observed.vms.keys();
+            let vms = vms.chain(inputs.observed.network.vm_nics.keys()).copied();
+            remove_vms(inputs, standing, vms.collect(), &mut effects);
+            for (project, sight) in seen {
+                remove_ports(*project, sight, layout, &mut effects);
+                remove_networks(inputs, *project, sight, layout, &mut effects);
+            }
+        }
+        Scope::Part(part) => {
+            let networks = part.projects.iter();
+            let networks = networks.filter_map(|id| Some((id, layout.networks.get(id)?)));
+            for (project, network) in networks {
+                ensure_network(inputs, *project, network, &mut effects);
+            }
+            let instances = part.instances.iter();
+            let instances = instances.filter_map(|id| Some((id, layout.instances.get(id)?)));
+            for (id, instance) in instances.clone() {
+                ensure_vms(inputs, *id, instance, &mut effects);
+            }
+            let vms = instances.flat_map(|(_, instance)| instance.vms.keys().copied());
+            remove_vms(inputs, standing, vms.collect(), &mut effects);
+            for project in &part.projects {
+                if let Some(sight) = seen.get(project) {
+                    remove_ports(*project, sight, layout, &mut effects);
+                    remove_networks(inputs, *project, sight, layout, &mut effects);
+                }
+            }
+        }
     }
     effects.retain(|effect| !inputs.observed.in_flight.contains(&effect.key()));
-    effects.sort_by_key(|effect| urgency(layout, effect));
+    effects.sort_by_cached_key(|effect| urgency(layout, effect));
     effects
 }
 
@@ -51,58 +86,63 @@ fn urgency(layout: &Layout, effect: &Effect) -> u8 {
 }
 
 /// A subnet's bridge is no step of its own: it comes with the first VM or port, whose step makes it.
-fn ensure_networks(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    let seen = &inputs.observed.network.projects;
-    for (project, network) in &layout.networks {
-        let sight = seen.get(project);
-        if sight.is_none() {
-            effects.push(Effect::EnsureProject { project: *project });
-        }
-        // A port that hangs on another subnet is taken from there first.
-        let mut attached: BTreeSet<&String> = sight
-            .into_iter()
-            .flat_map(|s| s.subnets.values().flatten())
-            .collect();
-        for (id, subnet) in &network.subnets {
-            for port in subnet.ports.iter().filter(|port| attached.insert(port)) {
-                effects.push(Effect::EnsurePort {
-                    project: *project,
-                    subnet: *id,
-                    interface: port.clone(),
-                });
-            }
+fn ensure_network(
+    inputs: Inputs<'_>,
+    project: ProjectId,
+    network: &NetworkLayout,
+    effects: &mut Vec<Effect>,
+) {
+    let sight = inputs.observed.network.projects.get(&project);
+    if sight.is_none() {
+        effects.push(Effect::EnsureProject { project });
+    }
+    // A port that hangs on another subnet is taken from there first.
+    let mut attached: BTreeSet<&String> = sight
+        .into_iter()
+        .flat_map(|s| s.subnets.values().flatten())
+        .collect();
+    for (id, subnet) in &network.subnets {
+        for port in subnet.ports.iter().filter(|port| attached.insert(port)) {
+            effects.push(Effect::EnsurePort {
+                project,
+                subnet: *id,
+                interface: port.clone(),
+            });
         }
     }
 }
 
-fn ensure_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    for (instance_id, instance) in &layout.instances {
-        for (id, vm) in &instance.vms {
-            let sight = inputs.observed.vms.get(id);
-            let runs = sight.is_some_and(|sight| sight.pid.is_some());
-            if vm.leaving.is_some() {
-                if runs && !removal::may_be_removed(inputs, *instance_id, vm) {
-                    serve_on(inputs, *id, vm, &instance.config, effects);
-                }
-                continue;
+fn ensure_vms(
+    inputs: Inputs<'_>,
+    instance_id: InstanceId,
+    instance: &InstanceLayout,
+    effects: &mut Vec<Effect>,
+) {
+    for (id, vm) in &instance.vms {
+        let sight = inputs.observed.vms.get(id);
+        let runs = sight.is_some_and(|sight| sight.pid.is_some());
+        if vm.leaving.is_some() {
+            if runs && !removal::may_be_removed(inputs, instance_id, vm) {
+                serve_on(inputs, *id, vm, &instance.config, effects);
             }
-            if runs {
-                set_fence(inputs, *id, vm, effects);
-            }
-            // One that is down is not started again, for it has its replacement; while it runs it is mended, for
-            // it could not be seen to come back otherwise.
-            let is_to_start = !runs && vm.verdict != Verdict::Down;
-            if is_to_start || (runs && can_be_mended(inputs, *id)) {
-                effects.push(Effect::EnsureVm {
-                    project: instance.project,
-                    instance: *instance_id,
-                    vm: *id,
-                    layout: Box::new(vm.clone()),
-                });
-            }
-            if runs {
-                push_config(inputs, *id, &instance.config, effects);
-            }
+            continue;
+        }
+        if runs {
+            set_fence(inputs, *id, vm, effects);
+        }
+        // One that is down is not started again, for it has its replacement; while it runs it is mended, for
+        // it could not be seen to come back otherwise.
+        let is_to_start = !runs && vm.verdict != Verdict::Down;
+        if is_to_start || (runs && can_be_mended(inputs, *id)) {
+            effects.push(Effect::EnsureVm {
+                project: instance.project,
+                instance: instance_id,
+                vm: *id,
+                layout: Box::new(vm.clone()),
+            });
+        }
+        if runs {
+            push_config(inputs, *id, &instance.config, effects);
         }
     }
 }
@@ -153,26 +193,22 @@ fn set_fence(inputs: Inputs<'_>, id: VmId, vm: &VmLayout, effects: &mut Vec<Effe
     }
 }
 
-fn remove_vms(inputs: Inputs<'_>, layout: &Layout, effects: &mut Vec<Effect>) {
-    let owners: BTreeMap<VmId, (InstanceId, &VmLayout)> = layout
-        .instances
-        .iter()
-        .flat_map(|(id, instance)| instance.vms.iter().map(|(vm, l)| (*vm, (*id, l))))
-        .collect();
+/// Of these VMs, those that are seen and are to go, or belong to nobody.
+fn remove_vms(
+    inputs: Inputs<'_>,
+    standing: &Standing,
+    vms: BTreeSet<VmId>,
+    effects: &mut Vec<Effect>,
+) {
     let observed = inputs.observed;
-    let seen: BTreeSet<VmId> = observed
-        .vms
-        .keys()
-        .chain(observed.network.vm_nics.keys())
-        .copied()
-        .collect();
-    for id in seen {
-        let remove = match owners.get(&id) {
-            None => true,
-            Some((instance, vm)) => removal::may_be_removed(inputs, *instance, vm),
-        };
-        if remove {
-            effects.push(Effect::RemoveVm { vm: id });
+    for vm in vms {
+        let owner = standing.owner(vm);
+        let owner = owner.and_then(|id| Some((id, standing.layout().instances.get(&id)?)));
+        let known = owner.and_then(|(id, instance)| Some((id, instance.vms.get(&vm)?)));
+        let is_seen = observed.vms.contains_key(&vm) || observed.network.vm_nics.contains_key(&vm);
+        let goes = known.is_none_or(|(id, layout)| removal::may_be_removed(inputs, id, layout));
+        if is_seen && goes {
+            effects.push(Effect::RemoveVm { vm });
         }
     }
 }

@@ -3,32 +3,44 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::persistent::Change;
 use model::{
     Event, EventKind, InstanceId, InstanceLayout, Layout, Leaving, Verdict, VmId, VmLayout,
 };
 
 use crate::draft::Draft;
-use crate::{Inputs, breaker, scaling, zone};
+use crate::{Inputs, Scope, Standing, breaker, removal, scaling};
 
 /// An event, and the instance that it is about; none when it is about the whole installation.
 pub type Told = (Option<InstanceId>, Event);
 
-/// What was decided from `before` to `after`, and on what evidence, in the order of the instances.
+/// What was decided from `before` to `after`, and on what evidence, in the order of the instances. Costs what the
+/// changes cost.
 #[must_use]
-pub fn events(inputs: Inputs<'_>, before: &Layout, after: &Layout) -> Vec<Told> {
+pub fn events(inputs: Inputs<'_>, before: &Standing, after: &Standing) -> Vec<Told> {
     let mut teller = Teller {
         inputs,
         instance: None,
         told: Vec::new(),
     };
-    teller.tell_breaker(before, after);
-    for (id, standing) in &after.instances {
-        teller.instance = Some(*id);
-        let known = before.instances.get(id).map(Arc::as_ref);
+    teller.tell_breaker(before.layout(), after);
+    let (known, decided) = (&before.layout().instances, &after.layout().instances);
+    for Change {
+        key,
+        before: known,
+        after: standing,
+    } in known.changes(decided, Arc::ptr_eq)
+    {
+        let known = known.map(Arc::as_ref);
+        teller.instance = Some(*key);
+        let Some(standing) = standing else {
+            teller.tell_end(known);
+            continue;
+        };
         teller.tell_configuration(known, standing);
-        teller.tell_scaling(*id, known, standing);
+        teller.tell_scaling(*key, known, standing);
         teller.tell_vms(known, standing);
-        teller.tell_dns(*id, before, after);
+        teller.tell_dns(*key, before.layout(), after);
     }
     teller.told
 }
@@ -46,15 +58,13 @@ impl Teller<'_> {
         self.told.push((self.instance, event));
     }
 
-    fn tell_breaker(&mut self, before: &Layout, after: &Layout) {
-        let (was, is) = (
-            before.host.breaker_open_since,
-            after.host.breaker_open_since,
-        );
+    fn tell_breaker(&mut self, before: &Layout, after: &Standing) {
+        let was = before.host.breaker_open_since;
+        let is = after.layout().host.breaker_open_since;
         if was.is_some() == is.is_some() {
             return;
         }
-        let after = &Draft::of(after);
+        let after = &Draft::of(self.inputs, after, &Scope::All);
         let (found, most) = (
             breaker::found_down(self.inputs, after),
             breaker::most(self.inputs, after),
@@ -121,9 +131,22 @@ impl Teller<'_> {
         }
     }
 
+    /// Nothing of a deleted instance is left.
+    fn tell_end(&mut self, before: Option<&InstanceLayout>) {
+        for id in before.iter().flat_map(|before| before.vms.keys()) {
+            self.say(EventKind::Gone, Some(*id), format!("VM {id} is gone"));
+        }
+        let text = "nothing is left of the instance".to_owned();
+        self.say(EventKind::Gone, None, text);
+    }
+
     fn tell_vm(&mut self, id: VmId, before: &VmLayout, after: &VmLayout) {
         let evidence = &after.evidence;
-        if before.verdict != after.verdict {
+        if self.ended_as_told(before, after) {
+            let reason = after.leaving.as_ref().map_or("", |leaving| &leaving.reason);
+            let text = format!("VM {id} has ended, since it was removed: {reason}");
+            self.say(EventKind::Leaving, Some(id), text);
+        } else if before.verdict != after.verdict {
             let word = match after.verdict {
                 Verdict::Starting => "is starting",
                 Verdict::Serving => "is well",
@@ -152,6 +175,13 @@ impl Teller<'_> {
         self.tell_departure(id, before.leaving.as_ref(), after.leaving.as_ref());
     }
 
+    /// Whether a VM is down because it was removed: its process is killed then, which is no fault of anybody's.
+    fn ended_as_told(&self, before: &VmLayout, after: &VmLayout) -> bool {
+        let is_found_down = before.verdict != Verdict::Down && after.verdict == Verdict::Down;
+        let may_go = |instance| removal::may_be_removed(self.inputs, instance, before);
+        is_found_down && self.instance.is_some_and(may_go)
+    }
+
     fn tell_departure(&mut self, id: VmId, before: Option<&Leaving>, after: Option<&Leaving>) {
         let Some(after) = after else {
             return;
@@ -175,14 +205,12 @@ impl Teller<'_> {
         }
     }
 
-    fn tell_dns(&mut self, id: InstanceId, before: &Layout, after: &Layout) {
-        let Some(asked) = self.inputs.intent.instances.get(&id) else {
+    fn tell_dns(&mut self, id: InstanceId, before: &Layout, after: &Standing) {
+        let Some(name) = after.counted.names(id).first() else {
             return;
         };
-        let Some(name) = zone::names(self.inputs, asked).into_iter().next() else {
-            return;
-        };
-        let (was, is) = (before.dns.records.get(&name), after.dns.records.get(&name));
+        let after = after.layout();
+        let (was, is) = (before.dns.records.get(name), after.dns.records.get(name));
         if was != is {
             let addresses = is.into_iter().flatten().map(ToString::to_string);
             let addresses: Vec<_> = addresses.collect();
@@ -206,10 +234,7 @@ mod tests {
 
     /// The kinds of what a plan tells, in its order.
     fn plan(bench: &mut Bench) -> Vec<(EventKind, Option<u64>)> {
-        let before = bench.layout.clone();
-        bench.plan();
-        let told = events(bench.inputs(), &before, &bench.layout);
-        assert_eq!(events(bench.inputs(), &bench.layout, &bench.layout), []);
+        let told = bench.plan_and_tell();
         told.into_iter()
             .map(|(_, event)| (event.kind, event.vm.map(|vm| vm.0)))
             .collect()
@@ -254,9 +279,7 @@ mod tests {
         bench.pass(60_000);
         assert_eq!(plan(&mut bench), [], "one sample does not decide");
         bench.pass(1_000);
-        let before = bench.layout.clone();
-        bench.plan();
-        let told = events(bench.inputs(), &before, &bench.layout);
+        let told = bench.plan_and_tell();
         let kinds: Vec<_> = told.iter().map(|(_, event)| event.kind).collect();
         assert_eq!(kinds, [EventKind::Scaling, EventKind::Added]);
         let texts = told.first().map(|(_, event)| event.text.as_str());
@@ -269,13 +292,67 @@ mod tests {
         );
     }
 
+    /// What a plan tells of VMs, in words.
+    fn plan_in_words(bench: &mut Bench) -> Vec<String> {
+        let told = bench.plan_and_tell().into_iter();
+        let about_vms = told.filter(|(_, event)| event.vm.is_some());
+        about_vms.map(|(_, event)| event.text).collect()
+    }
+
+    #[test]
+    fn a_vm_that_was_deleted_is_told_to_have_been_removed_and_not_to_have_died() {
+        let mut bench = Bench::serving([instance(1)]);
+        bench.publish();
+        bench.intent.instances.clear();
+        bench.pass(1);
+        let reason = "the instance was deleted";
+        assert_eq!(
+            plan_in_words(&mut bench),
+            [format!("VM 1 leaves: {reason}")]
+        );
+        bench.kill(1);
+        let ended = format!("VM 1 has ended, since it was removed: {reason}");
+        assert_eq!(plan_in_words(&mut bench), [ended]);
+        bench.vanish(1);
+        bench.pass(60_000);
+        let told = bench.plan_and_tell();
+        let told: Vec<_> = told
+            .iter()
+            .map(|(id, event)| (*id, event.text.as_str()))
+            .collect();
+        let web = Some(InstanceId(1));
+        assert_eq!(
+            told,
+            [
+                (web, "VM 1 is gone"),
+                (web, "nothing is left of the instance")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_vm_that_dies_while_its_clients_leave_is_told_to_be_down() {
+        let mut asked = instance(1);
+        asked.auto_scaling = model::AutoScaling::between(2, 2);
+        let mut bench = Bench::serving([asked]);
+        bench.publish();
+        bench.asked(1).auto_scaling = model::AutoScaling::between(1, 1);
+        bench.pass(1);
+        let words = plan_in_words(&mut bench);
+        assert_eq!(words, ["VM 2 leaves: fewer VMs are wanted"]);
+        bench.kill(2);
+        let down = "VM 2 is down: its process ended: killed by signal 9";
+        assert_eq!(
+            plan_in_words(&mut bench).first().map(String::as_str),
+            Some(down)
+        );
+    }
+
     #[test]
     fn an_event_says_what_it_rests_on() {
         let mut bench = Bench::serving([instance(1)]);
-        let before = bench.layout.clone();
         bench.kill(1);
-        bench.plan();
-        let told = events(bench.inputs(), &before, &bench.layout);
+        let told = bench.plan_and_tell();
         let (about, event) = told.first().expect("a verdict");
         assert_eq!(*about, Some(InstanceId(1)));
         assert_eq!(event.at, bench.now);

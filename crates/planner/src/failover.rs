@@ -13,6 +13,8 @@
 //!
 //! A VM that dies before it has ever served is removed at once: there is nothing to come back to.
 
+use std::sync::Arc;
+
 use model::{
     Aside, BackendHealth, BackendStatus, Instance, InstanceId, InstanceLayout, Layout, Leaving,
     SetAside, Timestamp, Verdict, VmId, VmLayout,
@@ -20,6 +22,7 @@ use model::{
 
 use crate::deaths::remember_deaths;
 use crate::draft::Draft;
+use crate::quorum::{self, Say};
 use crate::removal::is_gone;
 use crate::{Inputs, breaker};
 
@@ -33,7 +36,7 @@ pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: 
     for (id, standing) in &mut layout.instances {
         let known = before.instances.get(id);
         let mut found = Vec::new();
-        for (vm_id, vm) in staying(standing).filter(|(_, vm)| breaker::is_held(vm)) {
+        for (vm_id, vm) in held(standing) {
             let served = known
                 .and_then(|known| known.vms.get(&vm_id))
                 .is_some_and(|known| known.verdict != Verdict::Starting);
@@ -50,8 +53,9 @@ pub(crate) fn send_away_the_unborn(inputs: Inputs<'_>, before: &Layout, layout: 
 /// Comes before the breaker, which counts those that are down.
 pub(crate) fn take_back_what_returned(inputs: Inputs<'_>, layout: &mut Draft) {
     for (id, standing) in &mut layout.instances {
-        if let Some(asked) = inputs.intent.instances.get(id) {
-            take_back(inputs, asked, standing);
+        let asked = inputs.intent.instances.get(id);
+        if let Some(asked) = asked.filter(|_| has_aside(standing)) {
+            take_back(inputs, asked, Arc::make_mut(standing));
         }
     }
 }
@@ -64,7 +68,9 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Draft) {
         if inputs.intent.instances.contains_key(id) {
             let memory = &mut layout.host.set_aside;
             allowance -= set_aside(inputs, *id, standing, memory, allowance);
-            give_up(inputs, standing);
+            if has_aside(standing) {
+                give_up(inputs, Arc::make_mut(standing));
+            }
         }
     }
 }
@@ -73,13 +79,12 @@ pub(crate) fn set_aside_what_is_down(inputs: Inputs<'_>, layout: &mut Draft) {
 fn set_aside(
     inputs: Inputs<'_>,
     id: InstanceId,
-    standing: &mut InstanceLayout,
+    standing: &mut Arc<InstanceLayout>,
     memory: &mut Vec<SetAside>,
     most: usize,
 ) -> usize {
     let mut found = Vec::new();
-    let down = staying(standing).filter(|(_, vm)| breaker::is_held(vm));
-    for (_, vm) in down.take(most) {
+    for (_, vm) in held(standing).take(most) {
         let at = inputs.now;
         let found_at = vm.since;
         vm.aside = Some(Aside {
@@ -104,7 +109,7 @@ fn take_back(inputs: Inputs<'_>, asked: &Instance, standing: &mut InstanceLayout
         let Some(aside) = &mut vm.aside else {
             continue;
         };
-        // One that is suspect has yet to be believed again.
+        // One that is down again has yet to be believed again.
         if vm.verdict != Verdict::Serving {
             aside.open_since = None;
             continue;
@@ -121,12 +126,18 @@ fn take_back(inputs: Inputs<'_>, asked: &Instance, standing: &mut InstanceLayout
     }
 }
 
-/// Whether the host has opened the VM's ports, and its balancer had the time to check its backends again,
-/// which were out of its reach.
+/// Whether the host has opened the VM's ports, most checkers find nothing wrong with it, and its balancer had the time
+/// to check its backends again, which were out of its reach.
 fn can_serve_again(inputs: Inputs<'_>, asked: &Instance, id: VmId, since: Timestamp) -> bool {
     let observed = inputs.observed;
     let nics = observed.network.vm_nics.get(&id);
     if nics.is_none_or(|nics| nics.fenced != Some(false)) {
+        return false;
+    }
+    if !matches!(
+        quorum::ask(&observed.probes, id),
+        Say::Answers | Say::Nothing
+    ) {
         return false;
     }
     let heard = observed.vms.get(&id).and_then(|s| s.heartbeat.as_ref());
@@ -179,6 +190,20 @@ fn give_up(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
         }
         surplus = surplus.saturating_sub(1);
     }
+}
+
+/// The VMs that are down and stand where they were.
+fn held(standing: &mut Arc<InstanceLayout>) -> impl Iterator<Item = (VmId, &mut VmLayout)> {
+    let any = standing.vms.values().any(breaker::is_held);
+    let standing = any.then(|| Arc::make_mut(standing));
+    let vms = standing.into_iter().flat_map(staying);
+    vms.filter(|(_, vm)| breaker::is_held(vm))
+}
+
+/// Whether VMs are kept though they were found down.
+fn has_aside(standing: &InstanceLayout) -> bool {
+    let is_kept = |vm: &VmLayout| vm.aside.is_some() && vm.leaving.is_none();
+    standing.vms.values().any(is_kept)
 }
 
 /// The VMs that were not sent away.

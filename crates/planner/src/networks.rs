@@ -14,10 +14,12 @@ type WantedSubnets = BTreeMap<(ProjectId, Ipv4Net), BTreeSet<String>>;
 /// A namespace for each project, a subnet wherever an instance or a port asks for one, and each
 /// subnet's ports as they were asked for.
 pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Draft) {
-    for project in inputs.intent.projects.keys() {
-        layout.networks.entry(*project).or_default();
+    for project in &layout.projects {
+        if inputs.intent.projects.contains_key(project) {
+            layout.networks.entry(*project).or_default();
+        }
     }
-    let mut wanted = wanted_subnets(inputs);
+    let mut wanted = wanted_subnets(inputs, layout);
     for (project, network) in &mut layout.networks {
         for subnet in network.subnets.values_mut() {
             subnet.ports = wanted.remove(&(*project, subnet.cidr)).unwrap_or_default();
@@ -34,16 +36,13 @@ pub(crate) fn plan_subnets(inputs: Inputs<'_>, layout: &mut Draft) {
 /// Drops the subnets that neither a VM, nor an instance, nor a port needs, and the namespaces of
 /// projects that are gone.
 pub(crate) fn drop_unused_subnets(inputs: Inputs<'_>, layout: &mut Draft) {
-    let wanted = wanted_subnets(inputs);
-    let used: BTreeSet<SubnetId> = layout
-        .instances
-        .values()
-        .flat_map(|instance| instance.vms.values())
-        .map(|vm| vm.subnet)
-        .collect();
+    let wanted = wanted_subnets(inputs, layout);
+    let counted = &layout.counted;
     for (project, network) in &mut layout.networks {
         network.subnets.retain(|id, subnet| {
-            used.contains(id) || wanted.contains_key(&(*project, subnet.cidr))
+            counted.is_used(*id)
+                || counted.is_asked_for(*project, subnet.cidr)
+                || wanted.contains_key(&(*project, subnet.cidr))
         });
     }
     layout.networks.retain(|project, network| {
@@ -58,17 +57,24 @@ pub(crate) fn find_subnet(network: &NetworkLayout, cidr: Ipv4Net) -> Option<Subn
     Some(*id)
 }
 
-/// An attachment to a project that is gone counts for nothing.
-fn wanted_subnets(inputs: Inputs<'_>) -> WantedSubnets {
+/// An attachment to a project that is gone counts for nothing. The subnets of instances that the plan is not
+/// about are there.
+fn wanted_subnets(inputs: Inputs<'_>, layout: &Draft) -> WantedSubnets {
     let intent = inputs.intent;
     let mut wanted = WantedSubnets::new();
-    for instance in intent.instances.values() {
+    let asked = layout.ids.iter();
+    for instance in asked.filter_map(|id| intent.instances.get(id)) {
         wanted
             .entry((instance.project, instance.subnet))
             .or_default();
     }
-    let attachments = intent.attachments.iter();
-    for port in attachments.filter(|port| intent.projects.contains_key(&port.project)) {
+    let is_about =
+        |project| layout.projects.contains(project) && intent.projects.contains_key(project);
+    for port in intent
+        .attachments
+        .iter()
+        .filter(|port| is_about(&port.project))
+    {
         let ports = wanted.entry((port.project, port.subnet)).or_default();
         ports.insert(port.interface.clone());
     }

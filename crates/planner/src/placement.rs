@@ -1,10 +1,11 @@
 //! How many VMs each instance has, and which of them are to go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{
     BootNic, Instance, InstanceId, InstanceLayout, Ledger, NetworkLayout, ProjectId, SetAside,
-    Verdict, VmId, VmLayout,
+    Verdict, VmId, VmLayout, vm_key,
 };
 
 use crate::addresses::{self, Addresses};
@@ -13,18 +14,20 @@ use crate::draft::Draft;
 use crate::failover::{leaving, staying};
 use crate::networks::find_subnet;
 use crate::scaling::wanted_vms;
-use crate::{Inputs, breaker};
+use crate::{Inputs, breaker, removal};
 
 /// Decides about each instance's VMs: the missing are added, the superfluous leave.
 pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Draft) {
-    let addresses = Addresses::new(inputs, layout);
     let Draft {
         instances,
         networks,
         ledger,
+        counted,
+        freed,
         host,
         ..
     } = layout;
+    let addresses = Addresses::new(counted, ledger, freed);
     let mut supply = Supply {
         inputs,
         networks,
@@ -38,6 +41,7 @@ pub(crate) fn plan_vms(inputs: Inputs<'_>, layout: &mut Draft) {
             None => send_away_all(inputs, standing),
             Some(asked) => {
                 add_missing(&mut supply, asked, standing);
+                make_room_on_the_host(inputs, *id, standing);
                 send_away_superfluous(&mut supply, *id, asked, standing);
             }
         }
@@ -51,7 +55,7 @@ struct Supply<'a> {
     ledger: &'a mut Ledger,
     /// The breaker's memory.
     set_aside: &'a mut Vec<SetAside>,
-    addresses: Addresses,
+    addresses: Addresses<'a>,
 }
 
 impl Supply<'_> {
@@ -60,7 +64,10 @@ impl Supply<'_> {
     fn new_vm(&mut self, asked: &Instance) -> Option<(VmId, VmLayout)> {
         let settings = self.inputs.settings;
         let subnet = find_subnet(self.networks.get(&asked.project)?, asked.subnet)?;
-        let (front, tenant) = self.addresses.take(asked.project, subnet, asked.subnet)?;
+        let (front, tenant) = {
+            let (project, cidr) = (asked.project, asked.subnet);
+            self.addresses.take(settings.front, project, subnet, cidr)?
+        };
         let id = VmId(self.ledger.last_vm.0.saturating_add(1));
         self.ledger.last_vm = id;
         let (front_mac, tenant_mac) = addresses::macs(settings, id);
@@ -98,57 +105,104 @@ impl Supply<'_> {
 }
 
 /// VMs that were decided before the operator chose another driver, and never came to be.
-fn send_away_the_unmakeable(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
-    let runs = |id: &VmId| {
-        inputs
-            .observed
-            .vms
-            .get(id)
-            .is_some_and(|sight| sight.pid.is_some())
-    };
-    for (id, vm) in &mut standing.vms {
-        let unmade = vm.verdict == Verdict::Starting && !runs(id);
-        if vm.leaving.is_none() && unmade && vm.driver != inputs.settings.driver {
+fn send_away_the_unmakeable(inputs: Inputs<'_>, standing: &mut Arc<InstanceLayout>) {
+    let others = |vm: &VmLayout| vm.driver != inputs.settings.driver;
+    if !standing.vms.values().any(others) {
+        return;
+    }
+    for (id, vm) in staying(Arc::make_mut(standing)).filter(|(_, vm)| others(vm)) {
+        if vm.verdict == Verdict::Starting && !runs(inputs, id) {
             let reason = "it was to be run by a driver that is no longer chosen";
             vm.leaving = Some(leaving(inputs, reason.into()));
         }
     }
 }
 
-fn send_away_all(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
-    for (_, vm) in staying(standing) {
+fn runs(inputs: Inputs<'_>, id: VmId) -> bool {
+    let sight = inputs.observed.vms.get(&id);
+    sight.is_some_and(|sight| sight.pid.is_some())
+}
+
+fn send_away_all(inputs: Inputs<'_>, standing: &mut Arc<InstanceLayout>) {
+    if standing.vms.values().all(|vm| vm.leaving.is_some()) {
+        return;
+    }
+    for (_, vm) in staying(Arc::make_mut(standing)) {
         vm.leaving = Some(leaving(inputs, "the instance was deleted".into()));
     }
 }
 
-fn add_missing(supply: &mut Supply<'_>, asked: &Instance, standing: &mut InstanceLayout) {
+/// Adds what is missing. Where VMs die one after the other, those in place of dead ones wait; what is wanted more than
+/// before does not, for it is the load or the user that asks for it.
+fn add_missing(supply: &mut Supply<'_>, asked: &Instance, standing: &mut Arc<InstanceLayout>) {
     let wanted = wanted_vms(asked, standing);
     let now = supply.inputs.now;
-    if replacement_due(standing, wanted).is_some_and(|due| due > now) {
-        return;
-    }
     let crew = standing.vms.values().filter(|vm| vm.is_crew());
     let fit = crew.filter(|vm| supply.can_stay(asked.project, vm)).count();
-    let missing = wanted.saturating_sub(fit);
+    let is_held = replacement_due(standing, wanted).is_some_and(|due| due > now);
+    let growth = wanted.saturating_sub(standing.staffed);
+    let most = if is_held { growth } else { usize::MAX };
+    let missing = wanted.saturating_sub(fit).min(most);
     let new: Vec<_> = std::iter::from_fn(|| supply.new_vm(asked))
         .take(missing)
         .collect();
     if new.len() < missing {
-        make_room(supply.inputs, standing);
+        let reason = "it is down, and another VM needs its addresses";
+        let standing = Arc::make_mut(standing);
+        make_room(supply.inputs, asked.id, standing, reason, |_, vm| {
+            vm.aside.is_some()
+        });
     }
-    standing.vms.extend(new);
+    // Growth for which there is no address stays growth.
+    let ungrown = missing.saturating_sub(new.len()).min(growth);
+    let staffed = wanted.saturating_sub(ungrown);
+    if standing.staffed != staffed || !new.is_empty() {
+        let standing = Arc::make_mut(standing);
+        standing.staffed = staffed;
+        standing.vms.extend(new);
+    }
 }
 
-/// Where there is no address for a VM that is missing, the oldest of those that are kept though they are
-/// down goes before its time.
-fn make_room(inputs: Inputs<'_>, standing: &mut InstanceLayout) {
-    // One at a time: the room of one that leaves is not free yet, and may be enough.
-    if standing.vms.values().any(|vm| vm.leaving.is_some()) {
+/// Where the host has no memory for a VM, a process that is kept though it is down, and shows no life, goes
+/// before its time.
+fn make_room_on_the_host(
+    inputs: Inputs<'_>,
+    instance: InstanceId,
+    standing: &mut Arc<InstanceLayout>,
+) {
+    let lacks_room = |(id, vm): (&VmId, &VmLayout)| {
+        let failure = || inputs.observed.failures.get(&vm_key(*id));
+        vm.is_crew()
+            && vm.verdict == Verdict::Starting
+            && failure().is_some_and(|failure| failure.lacks_room)
+    };
+    if standing.vms.iter().any(lacks_room) {
+        let reason = "it is down, and another VM needs its memory";
+        make_room(
+            inputs,
+            instance,
+            Arc::make_mut(standing),
+            reason,
+            |id, vm| vm.is_fenced() && vm.verdict == Verdict::Down && runs(inputs, id),
+        );
+    }
+}
+
+/// Has the oldest of those that are kept though they are down, and that would make room, go before its time.
+fn make_room(
+    inputs: Inputs<'_>,
+    id: InstanceId,
+    standing: &mut InstanceLayout,
+    reason: &str,
+    makes_room: impl Fn(VmId, &VmLayout) -> bool,
+) {
+    // One at a time: the room of one that is being removed is not free yet, and may be enough.
+    let is_going = |vm: &VmLayout| removal::may_be_removed(inputs, id, vm);
+    if standing.vms.values().any(is_going) {
         return;
     }
-    let kept = staying(standing).find(|(_, vm)| vm.aside.is_some());
+    let kept = staying(standing).find(|(id, vm)| makes_room(*id, vm));
     if let Some((_, vm)) = kept {
-        let reason = "it is down, and another VM needs its addresses";
         vm.leaving = Some(leaving(inputs, reason.into()));
     }
 }
@@ -159,9 +213,13 @@ fn send_away_superfluous(
     supply: &mut Supply<'_>,
     instance: InstanceId,
     asked: &Instance,
-    standing: &mut InstanceLayout,
+    standing: &mut Arc<InstanceLayout>,
 ) {
     let wanted = wanted_vms(asked, standing);
+    let all = standing.vms.values().filter(|vm| vm.is_crew());
+    if all.count() <= wanted {
+        return;
+    }
     let mut crew: Vec<(bool, bool, VmId)> = standing
         .vms
         .iter()
@@ -181,7 +239,7 @@ fn send_away_superfluous(
             true => "fewer VMs are wanted",
             false => "a backend has its tenant address",
         };
-        if let Some(vm) = standing.vms.get_mut(&id) {
+        if let Some(vm) = Arc::make_mut(standing).vms.get_mut(&id) {
             // One that the breaker holds goes on to count as found down.
             if breaker::is_held(vm) && breaker::is_recent(supply.inputs, vm.since) {
                 let (found_at, at) = (vm.since, supply.inputs.now);

@@ -1,7 +1,11 @@
 //! What the checkers say of one VM, together.
 //!
-//! Each checker asks from where it stands, and one that lost its own network finds everybody silent. So a
-//! VM counts as unanswered only when more than half of those that are alive and have asked it say so.
+//! Each checker asks from where it stands, and one that lost its own network finds everybody silent. So a VM counts
+//! as unanswered only when more than half of those that are alive say so: one that has not asked it does not agree. That
+//! holds nothing up for long. A checker asks a VM within a second of when either of them is new, and one that cannot
+//! ask gives up its place among the living.
+//!
+//! For anything less than a VM's death those that asked speak for all.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +21,46 @@ pub(crate) enum Say<'a> {
     Nothing,
     /// It answers, or too few say that it does not.
     Answers,
-    /// Too few failed in a row to tell yet, and it has not answered.
+    /// It has not answered most of those that asked, and too few failed often enough in a row to tell yet.
     Doubtful(&'a ProbeSight),
-    /// More than half of the checkers got no answer, again and again. One of them speaks for all.
+    /// More than half of the checkers that are alive got no answer, again and again. One of them speaks for all.
     Silent(&'a ProbeSight),
 }
 
 /// Hears all checkers that are alive.
 pub(crate) fn ask(probes: &BTreeMap<String, BTreeMap<VmId, ProbeSight>>, vm: VmId) -> Say<'_> {
-    let sights = || probes.values().filter_map(|seen| seen.get(&vm));
-    let asked = sights().count();
-    let failed = || sights().filter(|sight| !sight.answered);
-    let silent = || failed().filter(|sight| sight.streak >= FAILED_PROBES);
-    match (silent().next(), failed().next()) {
+    let alive = probes.len();
+    let (mut asked, mut failed, mut silent) = (0, Votes::default(), Votes::default());
+    for sight in probes.values().filter_map(|seen| seen.get(&vm)) {
+        asked += 1;
+        if !sight.answered {
+            failed.add(sight);
+            if sight.streak >= FAILED_PROBES {
+                silent.add(sight);
+            }
+        }
+    }
+    match (silent.first, failed.first) {
         _ if asked == 0 => Say::Nothing,
-        (Some(witness), _) if is_majority(silent().count(), asked) => Say::Silent(witness),
-        (_, Some(witness)) if is_majority(failed().count(), asked) => Say::Doubtful(witness),
+        (Some(witness), _) if is_majority(silent.count, alive) => Say::Silent(witness),
+        (surest, Some(witness)) if is_majority(failed.count, asked) => {
+            Say::Doubtful(surest.unwrap_or(witness))
+        }
         _ => Say::Answers,
+    }
+}
+
+/// Checkers that say the same, and what the first of them says.
+#[derive(Default)]
+struct Votes<'a> {
+    count: usize,
+    first: Option<&'a ProbeSight>,
+}
+
+impl<'a> Votes<'a> {
+    fn add(&mut self, sight: &'a ProbeSight) {
+        self.count += 1;
+        self.first.get_or_insert(sight);
     }
 }
 
@@ -56,6 +83,7 @@ fn is_majority(part: usize, all: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use model::Timestamp;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -92,14 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn more_than_half_of_those_that_asked_must_agree() {
+    fn more_than_half_of_those_that_are_alive_must_agree() {
         for (sights, said) in [
             ("", "nothing"),
             ("--", "nothing"),
             ("a", "answers"),
             ("d", "doubtful"),
             ("s", "silent"),
-            ("s-", "silent"),
+            ("s-", "doubtful"),
+            ("ss-", "silent"),
+            ("s--", "doubtful"),
+            ("ss--", "doubtful"),
+            ("d-", "doubtful"),
+            ("sa-", "answers"),
             ("sa", "answers"),
             ("ss", "silent"),
             ("sd", "doubtful"),
@@ -116,6 +149,34 @@ mod tests {
                 Say::Silent(_) => "silent",
             };
             assert_eq!(found, said, "{sights}");
+        }
+    }
+    fn count(sights: &str, which: char) -> usize {
+        sights.chars().filter(|c| *c == which).count()
+    }
+
+    proptest! {
+        #[test]
+        fn a_vm_is_silent_when_and_only_when_more_than_half_of_the_living_say_so(sights in "[ads-]{0,9}") {
+            let probes = checkers(&sights);
+            let is_silent = matches!(ask(&probes, VmId(1)), Say::Silent(_));
+            prop_assert_eq!(is_silent, 2 * count(&sights, 's') > sights.len());
+        }
+
+        #[test]
+        fn who_joins_without_having_asked_condemns_nobody_and_clears_nobody(sights in "[ads-]{0,9}") {
+            let (before, after) = (checkers(&sights), checkers(&format!("{sights}-")));
+            match (ask(&before, VmId(1)), ask(&after, VmId(1))) {
+                // It holds back what it does not agree to, and only that.
+                (Say::Silent(one), Say::Doubtful(other)) => prop_assert_eq!(one, other),
+                (said, still) => prop_assert_eq!(said, still),
+            }
+        }
+
+        #[test]
+        fn once_it_has_asked_it_holds_nothing_back_that_all_others_agree_on(others in 1_usize..9) {
+            let all = checkers(&"s".repeat(others + 1));
+            prop_assert!(matches!(ask(&all, VmId(1)), Say::Silent(_)));
         }
     }
 }

@@ -7,6 +7,9 @@
 //!          or its instance was deleted
 //! ```
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
 use model::{InstanceId, Timestamp, Verdict, VmId, VmLayout, vm_key};
 
 use crate::Inputs;
@@ -25,13 +28,20 @@ pub(crate) fn may_be_removed(inputs: Inputs<'_>, id: InstanceId, vm: &VmLayout) 
 pub(crate) fn forget_what_is_gone(inputs: Inputs<'_>, layout: &mut Draft) {
     end_rests(inputs, layout);
     let free_at = Timestamp(inputs.now.0.saturating_add(inputs.settings.windows.rest_ms));
-    let resting = &mut layout.ledger.resting;
+    let (resting, freed) = (&mut layout.ledger.resting, &mut layout.freed);
+    let is_over = |id: VmId, vm: &VmLayout| {
+        let leaving = vm.leaving.as_ref();
+        leaving.is_some_and(|l| l.since < inputs.now) && is_gone(inputs, id)
+    };
     for instance in layout.instances.values_mut() {
-        instance.vms.retain(|id, vm| {
-            let leaving = vm.leaving.as_ref();
-            let forget = leaving.is_some_and(|l| l.since < inputs.now) && is_gone(inputs, *id);
+        if !instance.vms.iter().any(|(id, vm)| is_over(*id, vm)) {
+            continue;
+        }
+        Arc::make_mut(instance).vms.retain(|id, vm| {
+            let forget = is_over(*id, vm);
             if forget {
                 resting.insert(vm.front.address, free_at);
+                freed.insert((vm.subnet, vm.tenant.address));
             }
             !forget
         });
@@ -47,7 +57,14 @@ fn end_rests(inputs: Inputs<'_>, layout: &mut Draft) {
     let published = inputs.observed.dns_serial.unwrap_or_default();
     if published >= layout.dns.serial {
         let resting = &mut layout.ledger.resting;
-        resting.retain(|_, free_at| *free_at > inputs.now);
+        let over = resting
+            .iter()
+            .filter(|(_, free_at)| **free_at <= inputs.now);
+        let over: Vec<Ipv4Addr> = over.map(|(address, _)| *address).collect();
+        for address in over {
+            resting.remove(&address);
+            layout.counted.free_front(address);
+        }
     }
 }
 

@@ -3,44 +3,59 @@
 mod backends;
 mod vms;
 
+use std::sync::Arc;
+
 use model::{
-    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, ProjectId, Report,
-    SubnetId, VmLayout, Waiting,
+    Condition, Effect, Instance, InstanceId, InstanceLayout, InstanceReport, Layout, ProjectId,
+    Report, SubnetId, VmLayout, Waiting,
 };
 
-use crate::addresses::{self, BackendAddresses};
 use crate::draft::Draft;
+use crate::networks::find_subnet;
 use crate::scaling::scaling_report;
-use crate::{Inputs, breaker, zone};
+use crate::standing::Standing;
+use crate::{Inputs, breaker};
 
-/// One account of everything, from the layout that was just decided.
-pub(crate) fn account(inputs: Inputs<'_>, layout: &Draft) -> Report {
-    let backends = addresses::backend_addresses(inputs.intent, layout);
-    let account_for = |(id, standing): (&InstanceId, &InstanceLayout)| {
-        let report = match inputs.intent.instances.get(id) {
-            Some(asked) => instance_report(inputs, layout, asked, standing, &backends),
+/// The account of what the plan was about, in that of everything.
+pub(crate) fn account(inputs: Inputs<'_>, before: &Standing, layout: &Draft) -> Report {
+    let mut instances = before.report().instances.clone();
+    for id in &layout.ids {
+        let standing = layout.instances.get(id);
+        let report = standing.map(|standing| match inputs.intent.instances.get(id) {
+            Some(asked) => instance_report(inputs, layout, asked, standing),
             None => deleting_report(inputs, *id, standing),
+        });
+        let known = instances.get(id).map(Arc::as_ref);
+        match report {
+            _ if known == report.as_ref() => None,
+            Some(report) => instances.insert(*id, Arc::new(report)),
+            None => instances.remove(id),
         };
-        (*id, report)
-    };
+    }
+    let troubles = troubles(inputs, before.layout(), layout);
     Report {
-        instances: layout.instances.iter().map(account_for).collect(),
-        troubles: troubles(inputs, layout),
+        instances,
+        troubles,
     }
 }
 
 /// What keeps VMs from being made, and interfaces from being attached, whether or not an instance waits.
-fn troubles(inputs: Inputs<'_>, layout: &Draft) -> Vec<String> {
+fn troubles(inputs: Inputs<'_>, before: &Layout, layout: &Draft) -> Vec<String> {
     let compute = inputs.observed.compute_trouble.iter();
     let compute = compute.chain(&inputs.observed.compute_notes).cloned();
-    let networks = layout.networks.iter();
-    let ports = networks.flat_map(|(project, network)| {
-        let subnets = network.subnets.iter();
-        subnets.flat_map(move |(id, subnet)| subnet.ports.iter().map(move |p| (*project, *id, p)))
-    });
-    let failing = ports.filter_map(|(project, subnet, port)| {
-        let why = port_failure(inputs, project, subnet, port)?;
-        Some(format!("interface {port} is not attached: {why}"))
+    let ports = inputs.intent.attachments.iter();
+    let ports = ports.filter(|_| !inputs.observed.failures.is_empty());
+    let failing = ports.filter_map(|port| {
+        let (project, interface) = (port.project, &port.interface);
+        let drafted = layout.networks.get(&project);
+        let network = drafted.or_else(|| before.networks.get(&project).map(Arc::as_ref))?;
+        let why = port_failure(
+            inputs,
+            project,
+            find_subnet(network, port.subnet)?,
+            interface,
+        )?;
+        Some(format!("interface {interface} is not attached: {why}"))
     });
     let breaker = breaker_in_words(inputs, layout);
     let front = inputs.observed.failures.get(&Effect::EnsureFront.key());
@@ -104,14 +119,13 @@ fn instance_report(
     layout: &Draft,
     asked: &Instance,
     standing: &InstanceLayout,
-    backends: &BackendAddresses,
 ) -> InstanceReport {
-    let name = zone::names(inputs, asked).into_iter().next();
-    let published = name.and_then(|name| layout.dns.records.get(&name));
+    let name = layout.counted.names(asked.id).first();
+    let published = name.and_then(|name| layout.dns.records.get(name));
     let addresses: Vec<_> = published.into_iter().flatten().copied().collect();
-    let mut waiting_for = vms::vm_waiting(inputs, asked, standing, backends);
+    let mut waiting_for = vms::vm_waiting(inputs, asked, standing, &layout.counted);
     waiting_for.extend(port_waiting(inputs, layout, asked));
-    waiting_for.extend(dns_waiting(inputs, layout));
+    waiting_for.extend(dns_waiting(inputs, standing));
     let backends = backends::backend_reports(inputs, asked, standing);
     waiting_for.extend(backends::first_checks_waiting(inputs, standing, &backends));
     let in_effect = waiting_for.is_empty();
@@ -171,8 +185,9 @@ fn port_failure(
     Some(failure.message.clone())
 }
 
-fn dns_waiting(inputs: Inputs<'_>, layout: &Draft) -> Option<Waiting> {
-    let wanted = layout.dns.serial;
+/// The first generation of the zone that says of the instance what it is to say.
+fn dns_waiting(inputs: Inputs<'_>, standing: &InstanceLayout) -> Option<Waiting> {
+    let wanted = standing.zone_serial;
     let why = match inputs.observed.dns_serial {
         Some(serial) if serial >= wanted => return None,
         Some(serial) => format!("zone generation {wanted} is decided, {serial} is published"),

@@ -11,12 +11,13 @@ use model::{
     TrafficType, VmId, VmLayout, VmShape, VmSight,
 };
 
-use crate::{Inputs, Settings, Windows};
+use crate::{Inputs, Scope, Settings, Standing, Told, Windows};
 
 pub(crate) struct Bench {
     pub settings: Settings,
     pub intent: Intent,
     pub layout: Layout,
+    pub report: Report,
     pub observed: Observation,
     pub now: Timestamp,
 }
@@ -33,6 +34,7 @@ impl Bench {
             settings: settings(),
             intent,
             layout: Layout::default(),
+            report: Report::default(),
             observed: Observation {
                 network: NetworkSight {
                     front: true,
@@ -63,19 +65,35 @@ impl Bench {
         }
     }
 
-    /// Plans, and holds the plan to be a fixed point.
+    /// Plans everything, and holds the plan to be a fixed point.
     pub(crate) fn plan(&mut self) -> Report {
-        let (next, report) = crate::plan(self.inputs(), &self.layout);
+        self.plan_and_tell();
+        self.report.clone()
+    }
+
+    /// The same, for what it has to tell.
+    pub(crate) fn plan_and_tell(&mut self) -> Vec<Told> {
+        let (inputs, before) = (self.inputs(), self.decided());
+        let next = crate::plan(inputs, &before, &Scope::All).standing;
+        let again = crate::plan(inputs, &next, &Scope::All).standing;
         assert_eq!(
-            crate::plan(self.inputs(), &next),
-            (next.clone(), report.clone())
+            (again.layout(), again.report()),
+            (next.layout(), next.report())
         );
-        self.layout = next;
-        report
+        assert!(next.is_counted_right(&self.intent));
+        assert_eq!(crate::events(inputs, &next, &again), []);
+        let told = crate::events(inputs, &before, &next);
+        self.layout = next.layout().clone();
+        self.report = next.report().clone();
+        told
     }
 
     pub(crate) fn diff(&self) -> Vec<Effect> {
-        crate::diff(self.inputs(), &self.layout)
+        crate::diff(self.inputs(), &self.decided(), &Scope::All)
+    }
+
+    fn decided(&self) -> Standing {
+        Standing::of(&self.intent, self.layout.clone())
     }
 
     pub(crate) fn pass(&mut self, ms: u64) {

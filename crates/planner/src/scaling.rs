@@ -38,7 +38,9 @@ mod figures;
 mod recent;
 
 pub(crate) use account::{decision_in_words, is_another, scaling_report};
-pub(crate) use recent::{bear_what_lies_ahead, times};
+pub(crate) use recent::{bear_what_lies_ahead, lies_ahead, times};
+
+use std::sync::Arc;
 
 use model::{Instance, InstanceLayout, ScaleDecision, ScaleLayout, Scaling, Timestamp};
 
@@ -66,10 +68,15 @@ pub(crate) fn plan_scale(inputs: Inputs<'_>, layout: &mut Draft) {
             continue;
         };
         match asked.auto_scaling.by_load() {
-            None => standing.scale = ScaleLayout::default(),
+            None if standing.scale == ScaleLayout::default() => {}
+            None => Arc::make_mut(standing).scale = ScaleLayout::default(),
             Some(scaling) => {
                 let figures = read_figures(inputs, scaling, standing);
-                decide_scale(scaling, &figures, &mut standing.scale, inputs.now);
+                let mut scale = standing.scale.clone();
+                decide_scale(scaling, &figures, &mut scale, inputs.now);
+                if standing.scale != scale {
+                    Arc::make_mut(standing).scale = scale;
+                }
             }
         }
     }

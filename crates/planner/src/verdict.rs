@@ -21,6 +21,9 @@
 //! How long silence must last depends on how late things are anyway: a host that is starved hears late, and
 //! so do its VMs. The windows grow with the lateness that was seen of late, up to a bound.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use model::{
     Generation, Heartbeat, HeartbeatSight, Refusal, Verdict, VmId, VmLayout, VmSight, vm_key,
 };
@@ -47,7 +50,7 @@ pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Draft)
     let is_first = known.is_empty();
     layout.host.boot_id.clone_from(seen);
     let instances = layout.instances.values_mut();
-    let vms = instances.flat_map(|instance| instance.vms.values_mut());
+    let vms = instances.flat_map(|instance| Arc::make_mut(instance).vms.values_mut());
     let staying = vms.filter(|vm| vm.leaving.is_none() && !is_first);
     for vm in staying {
         vm.verdict = Verdict::Starting;
@@ -60,27 +63,39 @@ pub(crate) fn begin_anew_after_a_restart(inputs: Inputs<'_>, layout: &mut Draft)
 pub(crate) fn judge_vms(inputs: Inputs<'_>, layout: &mut Draft) {
     for instance in layout.instances.values_mut() {
         let wanted = instance.config.generation;
-        for (id, vm) in &mut instance.vms {
+        let judge = |(id, vm): (&VmId, &VmLayout)| {
             let signs = Signs {
                 windows: &inputs.settings.windows,
                 host_lag_ms: inputs.observed.host_lag_ms,
                 sight: inputs.observed.vms.get(id),
                 has_lost_nics: has_lost_nics(inputs, *id),
-                probe: match vm.is_fenced() {
+                is_being_made: inputs.observed.in_flight.contains(&vm_key(*id)),
+                // Those that cannot look behind a fence have yet to ask again when it opens.
+                probe: match vm.aside.is_some() {
                     true => quorum::ask_about_fenced(&inputs.observed.probes, *id),
                     false => quorum::ask(&inputs.observed.probes, *id),
                 },
                 wanted,
             };
             let (verdict, evidence) = decide_verdict(vm, &signs);
-            if verdict != vm.verdict {
-                vm.verdict = verdict;
-                vm.since = inputs.now;
+            let is_another = verdict != vm.verdict || evidence != vm.evidence;
+            is_another.then(|| (*id, verdict, evidence.into_owned()))
+        };
+        let judged: Vec<_> = instance.vms.iter().filter_map(judge).collect();
+        for (id, verdict, evidence) in judged {
+            if let Some(vm) = Arc::make_mut(instance).vms.get_mut(&id) {
+                if verdict != vm.verdict {
+                    vm.verdict = verdict;
+                    vm.since = inputs.now;
+                }
+                vm.evidence = evidence;
             }
-            vm.evidence = evidence;
         }
     }
 }
+
+/// A verdict, and what it rests on.
+type Judgement<'a> = (Verdict, Cow<'a, str>);
 
 /// All that speaks for or against a VM.
 struct Signs<'a> {
@@ -88,6 +103,8 @@ struct Signs<'a> {
     host_lag_ms: u64,
     sight: Option<&'a VmSight>,
     has_lost_nics: bool,
+    /// Whether a step is under way that makes it, which may try more than one way.
+    is_being_made: bool,
     probe: Say<'a>,
     wanted: Generation,
 }
@@ -112,8 +129,9 @@ fn has_lost_nics(inputs: Inputs<'_>, id: VmId) -> bool {
 
 /// Decides one verdict and says what it rests on. The evidence names no figure that changes from one
 /// round to the next, so that a standing verdict is not written again and again.
-fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
-    if vm.verdict == Verdict::Down || vm.is_fenced() {
+fn decide_verdict<'a>(vm: &'a VmLayout, signs: &Signs<'a>) -> Judgement<'a> {
+    // Open or not, one that is set aside is judged alike: or to open its fence could be what closes it.
+    if vm.verdict == Verdict::Down || vm.aside.is_some() {
         return judge_down(vm, signs);
     }
     let Some(sight) = signs.sight else {
@@ -124,14 +142,18 @@ fn decide_verdict(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     };
     if sight.pid.is_none() {
         return match (&sight.exit, vm.verdict) {
-            (Some(exit), _) => (Verdict::Down, format!("its process ended: {exit}")),
+            (Some(_), Verdict::Starting) if signs.is_being_made => (
+                Verdict::Starting,
+                "a first attempt to start it came to nothing".into(),
+            ),
+            (Some(exit), _) => (Verdict::Down, format!("its process ended: {exit}").into()),
             (None, Verdict::Starting) => {
                 (Verdict::Starting, "its process is not started yet".into())
             }
             (None, _) => (Verdict::Down, "its process is gone".into()),
         };
     }
-    if signs.has_lost_nics && vm.verdict != Verdict::Starting {
+    if signs.has_lost_nics {
         let evidence = "a NIC was taken from it, which only a new VM can mend";
         return (Verdict::Down, evidence.into());
     }
@@ -150,12 +172,15 @@ fn is_silent(heard: &HeartbeatSight, signs: &Signs<'_>) -> bool {
 }
 
 /// A process from which this observer has heard no heartbeat.
-fn judge_unheard(vm: &VmLayout, sight: &VmSight, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_unheard(vm: &VmLayout, sight: &VmSight, signs: &Signs<'_>) -> Judgement<'static> {
     let windows = signs.windows;
     match vm.verdict {
         Verdict::Starting if sight.watched_ms > windows.boot_ms => {
             let window_s = windows.boot_ms / 1_000;
-            (Verdict::Down, format!("no heartbeat within {window_s} s"))
+            (
+                Verdict::Down,
+                format!("no heartbeat within {window_s} s").into(),
+            )
         }
         Verdict::Starting => (
             Verdict::Starting,
@@ -171,7 +196,7 @@ fn judge_unheard(vm: &VmLayout, sight: &VmSight, signs: &Signs<'_>) -> (Verdict,
 }
 
 /// A process whose last heartbeat is too old.
-fn judge_silent(vm: &VmLayout, heard: &HeartbeatSight, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_silent(vm: &VmLayout, heard: &HeartbeatSight, signs: &Signs<'_>) -> Judgement<'static> {
     const CEASED: &str = "its heartbeats ceased before it served";
     if vm.verdict != Verdict::Starting {
         return judge_silence(signs);
@@ -180,21 +205,24 @@ fn judge_silent(vm: &VmLayout, heard: &HeartbeatSight, signs: &Signs<'_>) -> (Ve
     let longest_ms = signs.windows.silence_ms.saturating_mul(LONGEST_PATIENCE);
     match probe_failed(signs.probe) {
         Some(evidence) if heard.age_ms > longest_ms => {
-            (Verdict::Down, format!("{CEASED}, and {evidence}"))
+            (Verdict::Down, format!("{CEASED}, and {evidence}").into())
         }
         _ if heard.age_ms > signs.windows.boot_ms => (Verdict::Down, CEASED.into()),
         _ => (Verdict::Starting, CEASED.into()),
     }
 }
 
-fn judge_silence(signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_silence(signs: &Signs<'_>) -> Judgement<'static> {
     let window_ms = signs.windows.silence_ms;
     match probe_failed(signs.probe) {
         Some(evidence) => (
             Verdict::Down,
-            format!("no heartbeat for {window_ms} ms, and {evidence}"),
+            format!("no heartbeat for {window_ms} ms, and {evidence}").into(),
         ),
-        None => (Verdict::Suspect, format!("no heartbeat for {window_ms} ms")),
+        None => (
+            Verdict::Suspect,
+            format!("no heartbeat for {window_ms} ms").into(),
+        ),
     }
 }
 
@@ -204,9 +232,9 @@ fn judge_heard(
     sight: &VmSight,
     heard: &HeartbeatSight,
     signs: &Signs<'_>,
-) -> (Verdict, String) {
+) -> Judgement<'static> {
     if let Some(evidence) = stalled(sight, heard, signs) {
-        return (Verdict::Down, evidence);
+        return (Verdict::Down, evidence.into());
     }
     let heartbeat = &heard.heartbeat;
     match vm.verdict {
@@ -238,7 +266,7 @@ fn stalled(sight: &VmSight, heard: &HeartbeatSight, signs: &Signs<'_>) -> Option
 }
 
 /// A VM that served before.
-fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> Judgement<'static> {
     if heartbeat.progress_age_ms.is_none() {
         let evidence = "its balancer began anew and has not answered itself yet";
         return (Verdict::Suspect, evidence.into());
@@ -246,17 +274,17 @@ fn judge_established(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, Stri
     match probe_failed(signs.probe) {
         Some(evidence) => (
             Verdict::Suspect,
-            format!("its heartbeats come, but {evidence}"),
+            format!("its heartbeats come, but {evidence}").into(),
         ),
         None if signs.probe == Say::Nothing => (Verdict::Serving, UNPROBED.into()),
         None => (Verdict::Serving, ALL_IS_WELL.into()),
     }
 }
 
-/// A VM that was down, or is still behind its fence. Nobody waits for one that leaves.
-fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
+/// A VM that was down, or is still set aside. Nobody waits for one that leaves.
+fn judge_down<'a>(vm: &'a VmLayout, signs: &Signs<'a>) -> Judgement<'a> {
     if vm.leaving.is_some() {
-        return (vm.verdict, vm.evidence.clone());
+        return (vm.verdict, vm.evidence.as_str().into());
     }
     let runs = |sight: &&VmSight| sight.pid.is_some() && !signs.has_lost_nics;
     let sight = signs.sight.filter(runs);
@@ -266,14 +294,14 @@ fn judge_down(vm: &VmLayout, signs: &Signs<'_>) -> (Verdict, String) {
     });
     match heard {
         Some((_, heard)) => judge_returning(&heard.heartbeat, signs),
-        None => (Verdict::Down, vm.evidence.clone()),
+        None => (Verdict::Down, vm.evidence.as_str().into()),
     }
 }
 
 /// A VM that was down and is heard again: held to more than one that never was.
-fn judge_returning(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_returning(heartbeat: &Heartbeat, signs: &Signs<'_>) -> Judgement<'static> {
     let wanted = signs.wanted;
-    let down = |evidence: String| (Verdict::Down, evidence);
+    let down = |evidence: String| (Verdict::Down, evidence.into());
     if heartbeat.generation != Some(wanted) {
         return down(format!(
             "its heartbeats come again; it has yet to take configuration {wanted}"
@@ -293,28 +321,28 @@ fn judge_returning(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String
 }
 
 /// A VM that is to serve for the first time.
-fn judge_new(heartbeat: &Heartbeat, signs: &Signs<'_>) -> (Verdict, String) {
+fn judge_new(heartbeat: &Heartbeat, signs: &Signs<'_>) -> Judgement<'static> {
     let wanted = signs.wanted;
-    let starting = |evidence: String| (Verdict::Starting, evidence);
+    let starting = |evidence: Cow<'static, str>| (Verdict::Starting, evidence);
     if let Some(refusal) = heartbeat
         .refused
         .as_ref()
         .filter(|r| r.generation == wanted)
     {
-        return starting(refusal_in_words(refusal));
+        return starting(refusal_in_words(refusal).into());
     }
     if heartbeat.generation != Some(wanted) {
-        return starting(format!("it has yet to take configuration {wanted}"));
+        return starting(format!("it has yet to take configuration {wanted}").into());
     }
     if heartbeat.progress_age_ms.is_none() {
         return starting("its hot path has not answered yet".into());
     }
     match signs.probe {
         Say::Answers => (Verdict::Serving, ALL_IS_WELL.into()),
-        Say::Doubtful(probe) | Say::Silent(probe) => starting(format!(
-            "its front address does not answer the checker: {}",
-            probe.evidence
-        )),
+        Say::Doubtful(probe) | Say::Silent(probe) => {
+            let what = &probe.evidence;
+            starting(format!("its front address does not answer the checker: {what}").into())
+        }
         Say::Nothing if heartbeat.uptime_ms > signs.windows.unprobed_ms => {
             (Verdict::Serving, UNPROBED.into())
         }

@@ -5,9 +5,9 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
 use model::{
-    Effect, Failure, Generation, Intent, Layout, NetworkSight, Observation, ProjectId, Report,
-    Timestamp, VmId,
+    Effect, Failure, Generation, Intent, NetworkSight, Observation, ProjectId, Timestamp, VmId,
 };
+use planner::{Part, Scope, Standing};
 use store::layout::StoredLayout;
 
 /// The pause after a first failure; it doubles with each one that follows.
@@ -20,6 +20,10 @@ const REPEAT_PAUSE_MS: u64 = 200;
 /// looks every quarter of a second; one that looks less often has to get by, too, and an hour is soon over.
 pub(crate) const SHORTEST_TICK_MS: u64 = 250;
 const LONGEST_TICK_MS: u64 = 16_000;
+/// The world of so many instances is observed in a millisecond.
+const INSTANCES_SEEN_IN_A_MS: u64 = 100;
+/// So many are looked at whole in a millisecond, the world's part in it included.
+const INSTANCES_PLANNED_IN_A_MS: u64 = 10;
 
 /// A controller.
 #[derive(Debug)]
@@ -27,11 +31,18 @@ pub(crate) struct Controller {
     pub(crate) number: u32,
     pub(crate) began_ms: u64,
     pub(crate) standing: StoredLayout,
+    /// The same, with what is counted over all of it.
+    pub(crate) decided: Standing,
     pub(crate) intent: Arc<Intent>,
-    pub(crate) report: Report,
     /// When it goes on.
     pub(crate) wake_ms: u64,
     tick_ms: u64,
+    /// When it looks at everything.
+    whole_ms: u64,
+    /// When it is done with its last round.
+    free_ms: u64,
+    /// What it looks at before.
+    scope: Scope,
     pub(crate) agenda: Agenda,
     /// Where in its round it will be killed.
     pub(crate) doom: Option<Doom>,
@@ -66,10 +77,10 @@ pub(crate) struct Decision {
     pub(crate) observed: Observation,
     pub(crate) intent: Arc<Intent>,
     pub(crate) now: Timestamp,
-    pub(crate) next: Layout,
-    pub(crate) report: Report,
-    /// Whether the layout was written in this round.
-    pub(crate) changed: bool,
+    pub(crate) next: Standing,
+    pub(crate) scope: Scope,
+    /// Whose layout changes in this round, if it does.
+    pub(crate) changed: Option<Part>,
 }
 
 /// Where a controller is killed.
@@ -104,9 +115,12 @@ impl Controller {
             inherited: standing.layout.networks.keys().copied().collect(),
             number,
             began_ms: now_ms,
+            decided: Standing::of(&intent, standing.layout.clone()),
             standing,
             intent,
-            report: Report::default(),
+            whole_ms: now_ms,
+            free_ms: now_ms,
+            scope: Scope::All,
             wake_ms: now_ms,
             tick_ms: SHORTEST_TICK_MS,
             agenda: Agenda::Look,
@@ -120,17 +134,55 @@ impl Controller {
 
     /// Something changed that it may see: it looks soon, and often for a while.
     pub(crate) fn stir(&mut self, at_ms: u64) {
-        self.wake_ms = self.wake_ms.min(at_ms);
-        self.tick_ms = SHORTEST_TICK_MS;
+        self.stir_for(at_ms, |_, _| Scope::All);
     }
 
-    /// Sleeps until the next round: shorter when something is to be tried again before.
-    pub(crate) fn rest(&mut self, now_ms: u64) {
-        let again_ms = self.failed.values().map(|failed| failed.again_ms);
-        let again_ms = again_ms.filter(|ms| *ms > now_ms).min();
-        let tick_ms = now_ms + self.tick_ms;
-        self.wake_ms = again_ms.map_or(tick_ms, |ms| ms.min(tick_ms));
-        self.tick_ms = (self.tick_ms * 2).min(LONGEST_TICK_MS);
+    /// The same, where it is known what that concerns. Everything is looked at soon after, as the real one does
+    /// all the time: silence is no event.
+    pub(crate) fn stir_for(&mut self, at_ms: u64, add: impl FnOnce(Scope, &Standing) -> Scope) {
+        let at_ms = at_ms.max(self.free_ms);
+        self.wake_ms = self.wake_ms.min(at_ms);
+        self.tick_ms = SHORTEST_TICK_MS;
+        self.whole_ms = self.whole_ms.min(at_ms + SHORTEST_TICK_MS);
+        let scope = std::mem::replace(&mut self.scope, Scope::All);
+        self.scope = add(scope, &self.decided);
+    }
+
+    /// The next round is about everything.
+    pub(crate) fn look_at_everything(&mut self) {
+        self.scope = Scope::All;
+    }
+
+    /// What the round that begins now is about.
+    pub(crate) fn take_scope(&mut self, now_ms: u64) -> Scope {
+        // As long as a round takes: not worth a word where there are few instances.
+        let instances = self.intent.instances.len() as u64;
+        self.free_ms = now_ms + instances / INSTANCES_SEEN_IN_A_MS;
+        let scope = std::mem::replace(&mut self.scope, Scope::of([]));
+        if now_ms < self.whole_ms {
+            return scope;
+        }
+        self.whole_ms = now_ms + SHORTEST_TICK_MS.max(instances / INSTANCES_PLANNED_IN_A_MS);
+        Scope::All
+    }
+
+    /// Another controller decided: its layout stands.
+    pub(crate) fn take_over(&mut self, standing: StoredLayout) {
+        self.decided = Standing::of(&self.intent, standing.layout.clone());
+        self.standing = standing;
+        self.look_at_everything();
+    }
+
+    /// Sleeps until everything is to be looked at again: shorter when something is to be tried again before.
+    pub(crate) fn rest(&mut self, now_ms: u64, was_whole: bool) {
+        if was_whole {
+            let again_ms = self.failed.values().map(|failed| failed.again_ms);
+            let again_ms = again_ms.filter(|ms| *ms > now_ms).min();
+            let tick_ms = now_ms + self.tick_ms;
+            self.whole_ms = again_ms.map_or(tick_ms, |ms| ms.min(tick_ms));
+            self.tick_ms = (self.tick_ms * 2).min(LONGEST_TICK_MS);
+        }
+        self.wake_ms = self.whole_ms.max(now_ms + 1);
     }
 
     /// Whether an effect has to wait, since it failed or was begun too short a time ago; else it begins.
@@ -162,6 +214,7 @@ impl Controller {
             message,
             since: earlier.map_or(now, |earlier| earlier.since),
             attempts,
+            lacks_room: false,
         };
         let pause_ms = (FIRST_PAUSE_MS << (attempts - 1).min(16)).min(LONGEST_PAUSE_MS);
         let again_ms = now_ms + pause_ms;

@@ -309,6 +309,7 @@ pub(crate) fn cut_all(world: &mut World, cut: bool) {
 /// The machine starts anew.
 pub(crate) fn restart(world: &mut World) {
     world.machine_starts += 1;
+    world.machine_started_ms = world.now_ms;
     world.networks.clear();
     world.front_is_gone = true;
     for machine in world.machines.values_mut() {

@@ -211,6 +211,14 @@ impl Work {
                     machine.process = None;
                     machine.is_made = false;
                 });
+                // Of one without NICs nothing is left that anybody could see.
+                if world
+                    .machines
+                    .get(vm)
+                    .is_some_and(|machine| machine.nics.is_none())
+                {
+                    world.take_away(*vm);
+                }
                 return false;
             }
             Effect::RemovePort {

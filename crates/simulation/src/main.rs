@@ -1,9 +1,13 @@
 //! Runs seeds of the simulation: one with its trace, or many with what came of them.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
+use serde_json::json;
 use simulation::{Bug, Scenario, Soak, soak};
 
 /// Simulates Evenkeel's controller in a world of faults.
@@ -24,6 +28,9 @@ struct Arguments {
     /// Faults in each world, instead of 10 to 25.
     #[arg(long)]
     faults: Option<usize>,
+    /// Instances in each world in the beginning, instead of 20 to 27.
+    #[arg(long)]
+    instances: Option<usize>,
     /// Changes by users in each world, instead of up to 29.
     #[arg(long)]
     changes: Option<usize>,
@@ -33,6 +40,9 @@ struct Arguments {
     /// So many failures are told with their last steps.
     #[arg(long, default_value_t = 3)]
     whole: usize,
+    /// Write what came of it to this file, as JSON.
+    #[arg(long)]
+    results: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +53,7 @@ fn main() -> ExitCode {
             bug: arguments.bug,
             faults: arguments.faults.unwrap_or(usual.faults),
             changes: arguments.changes.unwrap_or(usual.changes),
+            instances: arguments.instances.unwrap_or(usual.instances),
             ..usual
         }
     };
@@ -58,7 +69,14 @@ fn main() -> ExitCode {
     let seeds = arguments.from..arguments.from + arguments.seeds;
     let all = soak(seeds, threads, false, scenario);
     tell(&all, arguments.whole);
-    match all.failures.is_empty() {
+    let written = arguments
+        .results
+        .as_deref()
+        .map_or(Ok(()), |path| write(&all, arguments.from, path));
+    if let Err(error) = &written {
+        eprintln!("the results cannot be written: {error}");
+    }
+    match all.failures.is_empty() && written.is_ok() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
@@ -100,4 +118,17 @@ fn tell(all: &Soak, whole: usize) {
         all.rounds,
         all.failures.len()
     );
+}
+
+fn write(all: &Soak, from: u64, path: &Path) -> io::Result<()> {
+    let broken = all.failures.iter().map(|failure| failure.scenario.seed);
+    let (instances, faults, virtual_ms) = all.least.unwrap_or_default();
+    let told = json!({
+        "seeds": all.seeds, "from": from, "virtual_hours": all.virtual_ms as f64 / 3_600_000.0,
+        "real_seconds": all.took.as_secs_f64(), "rounds": all.rounds, "faults": all.faults,
+        "changes": all.changes, "violations": all.failures.len(), "broken_seeds": broken.collect::<Vec<_>>(),
+        "fewest_instances": instances, "fewest_faults": faults,
+        "fewest_virtual_minutes": virtual_ms / 60_000,
+    });
+    fs::write(path, format!("{told:#}\n"))
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use model::{Effect, Layout, Observation};
-use planner::{Breaker, Inputs};
+use planner::{Breaker, Inputs, Part, Scope};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 
 use crate::bugs::Bug;
@@ -54,7 +54,7 @@ impl Simulation {
                     let Some(decision) = self.keep(c, decision)? else {
                         return Ok(Fate::Lives);
                     };
-                    if c.doom == Some(Doom::AfterStoring) && decision.changed {
+                    if c.doom == Some(Doom::AfterStoring) && decision.changed.is_some() {
                         return Ok(Fate::Dies);
                     }
                     c.agenda = Agenda::Act(decision);
@@ -88,13 +88,18 @@ impl Simulation {
 
     fn decide(&mut self, c: &mut Controller) -> Result<Decision, Violation> {
         self.rounds += 1;
+        let mut scope = c.take_scope(self.world.now_ms);
         if self.bug != Some(Bug::DeafToUsers) || c.intent.instances.is_empty() {
             let now = self.world.wall();
             let bug = self.bug;
-            c.intent = bug.map_or_else(
+            let intent = bug.map_or_else(
                 || Arc::clone(&self.intent),
                 |b| b.bend_intent(&self.intent, now),
             );
+            if !Arc::ptr_eq(&intent, &c.intent) {
+                scope = scope.and(Part::between(&c.intent, &intent));
+                c.intent = intent;
+            }
         }
         let mut observed = self.observe(c);
         if let Some(bug) = self.bug {
@@ -106,43 +111,45 @@ impl Simulation {
             observed: &observed,
             now: self.world.wall(),
         };
-        let before = &c.standing.layout;
-        let (mut next, report) = planner::plan(inputs, before);
-        let changed = next != *before;
+        let planned = planner::plan(inputs, &c.decided, &scope);
         let looks_again = self.bug.is_none() && self.checks_purity;
-        let rounds = if changed {
-            CHANGES_CHECKS
-        } else {
-            PURITY_CHECKS
+        let rounds = match planned.changed {
+            Some(_) => CHANGES_CHECKS,
+            None => PURITY_CHECKS,
         };
         if looks_again && self.doubts.roll(rounds) == 0 {
-            plans::is_fixed_point(inputs, &next, &report)?;
+            plans::is_fixed_point(inputs, &planned)?;
         }
         if looks_again && self.doubts.roll(PURITY_CHECKS) == 0 {
-            plans::is_pure(inputs, before, &next, &report)?;
+            plans::is_pure(inputs, &c.decided, &scope, &planned)?;
         }
-        if let Some(bug) = self.bug {
-            bug.bend_plan(before, &mut next);
-        }
-        Ok(Decision {
+        let mut decision = Decision {
             now: inputs.now,
             intent: Arc::clone(&c.intent),
-            changed: next != c.standing.layout,
+            changed: planned.changed,
             observed,
-            next,
-            report,
-        })
+            next: planned.standing,
+            scope: planned.scope,
+        };
+        if let Some(bug) = self.bug {
+            let mut bent = decision.next.layout().clone();
+            bug.bend_plan(c.decided.layout(), &mut bent);
+            if bent != *decision.next.layout() {
+                decision.changed = (bent != *c.decided.layout()).then(Part::default);
+                decision.next = decision.next.replaced(&c.intent, bent);
+            }
+        }
+        Ok(decision)
     }
 
     /// Stores what was decided; `None` when the round ends here.
     fn keep(
         &mut self,
         c: &mut Controller,
-        mut decision: Box<Decision>,
+        decision: Box<Decision>,
     ) -> Result<Option<Box<Decision>>, Violation> {
-        if self.bug == Some(Bug::ActsFirst) && decision.changed {
-            let next = decision.next.clone();
-            self.begin_all(c, &decision, &next)?;
+        if self.bug == Some(Bug::ActsFirst) && decision.changed.is_some() {
+            self.begin_all(c, &decision)?;
             if c.doom.is_some() {
                 c.doom = Some(Doom::Now);
                 c.wake_ms = self.world.now_ms;
@@ -150,14 +157,15 @@ impl Simulation {
             }
         }
         let now_ms = self.world.now_ms;
-        if decision.changed && self.full_disks > 0 {
+        if decision.changed.is_some() && self.full_disks > 0 {
             c.wake_ms = now_ms + FAILURE_PAUSE_MS;
+            c.look_at_everything();
             return Ok(None);
         }
-        if !decision.changed {
+        if decision.changed.is_none() {
             // What another decided meanwhile is found out before anything is done about what it made.
             if self.bug != Some(Bug::LostUpdate) && !self.is_current(&c.standing) {
-                c.standing = self.read_layout();
+                c.take_over(self.read_layout());
                 c.wake_ms = now_ms + 1;
                 return Ok(None);
             }
@@ -169,7 +177,7 @@ impl Simulation {
             c.standing = self.read_layout();
             c.standing.layout = known;
         }
-        let next = std::mem::take(&mut decision.next);
+        let next = decision.next.layout().clone();
         match write_layout(&self.store, &c.standing, next) {
             Ok(Written::Stands(stored)) => {
                 let before = std::mem::replace(&mut c.standing, stored);
@@ -178,7 +186,7 @@ impl Simulation {
             }
             Ok(Written::Overtaken) => {
                 self.note(|| format!("controller {} is overtaken", c.number));
-                c.standing = self.read_layout();
+                c.take_over(self.read_layout());
                 c.wake_ms = now_ms + 1;
                 Ok(None)
             }
@@ -207,30 +215,25 @@ impl Simulation {
     }
 
     fn act(&mut self, c: &mut Controller, decision: &Decision) -> Result<Fate, Violation> {
-        let layout = std::mem::take(&mut c.standing.layout);
-        let fate = self.begin_all(c, decision, &layout);
-        c.standing.layout = layout;
-        c.report.clone_from(&decision.report);
-        match decision.changed {
-            true => c.stir(self.world.now_ms + 1),
-            false => c.rest(self.world.now_ms),
+        let fate = self.begin_all(c, decision);
+        c.decided = decision.next.clone();
+        let now_ms = self.world.now_ms;
+        match &decision.changed {
+            Some(part) => c.stir_for(now_ms + 1, |scope, _| scope.and(part.clone())),
+            None => c.rest(now_ms, decision.scope == Scope::All),
         }
         fate
     }
 
-    fn begin_all(
-        &mut self,
-        c: &mut Controller,
-        decision: &Decision,
-        layout: &Layout,
-    ) -> Result<Fate, Violation> {
+    fn begin_all(&mut self, c: &mut Controller, decision: &Decision) -> Result<Fate, Violation> {
+        let layout = decision.next.layout();
         let inputs = Inputs {
             settings: &self.settings,
             intent: &decision.intent,
             observed: &decision.observed,
             now: decision.now,
         };
-        let mut effects = planner::diff(inputs, layout);
+        let mut effects = planner::diff(inputs, &decision.next, &decision.scope);
         if let Some(bug) = self.bug {
             bug.bend_effects(&mut effects, layout, &decision.observed);
         }
@@ -270,6 +273,9 @@ impl Simulation {
     }
 
     fn complete_what_is_inherited(&mut self, c: &mut Controller, layout: &Layout) {
+        if c.adopted.is_empty() && c.inherited.is_empty() {
+            return;
+        }
         for (id, instance) in &layout.instances {
             for (vm, standing) in &instance.vms {
                 if !c.adopted.contains(vm) {

@@ -95,6 +95,7 @@ pub fn replay_command(scenario: &Scenario) -> String {
     };
     let faults = other("FAULTS", usual.faults, scenario.faults);
     let changes = other("CHANGES", usual.changes, scenario.changes);
+    let instances = other("INSTANCES", usual.instances, scenario.instances);
     let seed = scenario.seed;
-    format!("make simulate SEED={seed}{bug}{faults}{changes}")
+    format!("make simulate SEED={seed}{bug}{faults}{changes}{instances}")
 }

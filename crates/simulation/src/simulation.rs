@@ -13,10 +13,10 @@ mod script;
 mod strikes;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use model::{Driver, Intent, Layout, VmShape};
+use model::{Driver, Intent, Layout, VmId, VmShape};
 use planner::{Breaker, Settings, Windows};
 use store::intent::read_intent;
 use store::layout::read_dns_layout;
@@ -50,8 +50,10 @@ pub(crate) enum Event {
     Mend(usize),
     Work(u64),
     Publish,
-    /// A machine may have booted to its end, or a checker's lease be over.
-    Look,
+    /// A machine may have booted to its end.
+    Boot,
+    /// A checker's lease may be over.
+    Lease,
     Begin,
     Milestone(Milestone),
 }
@@ -98,7 +100,7 @@ pub(crate) struct Simulation {
     last_event: u64,
     actions: Vec<Action>,
     faults: Vec<Fault>,
-    struck: Vec<Option<model::VmId>>,
+    struck: Vec<Option<VmId>>,
     active: u32,
     peace_from_ms: u64,
     instances: usize,
@@ -196,10 +198,13 @@ impl Simulation {
         }
         for at_ms in std::mem::take(&mut self.world.boots) {
             let after_ms = at_ms.saturating_sub(self.world.now_ms);
-            self.schedule(after_ms, Event::Look);
+            self.schedule(after_ms, Event::Boot);
         }
-        if self.world.settle() {
+        let touched = self.world.settle();
+        if touched.all {
             self.stir();
+        } else if !touched.vms.is_empty() {
+            self.stir_for(&touched.vms);
         }
         let broken = self.world.broken.take();
         broken.map_or(Ok(()), Err)?;
@@ -217,6 +222,17 @@ impl Simulation {
         let jitter_ms = 1 + self.dice.roll(JITTER_MS);
         let at_ms = self.world.now_ms + jitter_ms;
         self.controllers.iter_mut().for_each(|c| c.stir(at_ms));
+    }
+
+    /// The same of these VMs alone; of none, where what changed is awaited by whom it concerns.
+    fn stir_for(&mut self, vms: &BTreeSet<VmId>) {
+        let jitter_ms = 1 + self.dice.roll(JITTER_MS);
+        let at_ms = self.world.now_ms + jitter_ms;
+        for c in &mut self.controllers {
+            c.stir_for(at_ms, |scope, standing| {
+                scope.and_vms(standing, vms.iter().copied())
+            });
+        }
     }
 
     fn wake(&mut self, n: usize) -> Held {
@@ -251,7 +267,7 @@ impl Simulation {
             Event::Mend(n) => self.mend(n),
             Event::Work(number) => return self.work(number),
             Event::Publish => return self.publish(),
-            Event::Look => {
+            Event::Boot => {
                 let (now_ms, world) = (self.world.now_ms, &mut self.world);
                 let booted = world.machines.iter().filter(|(_, m)| {
                     let process = m.process.as_ref();
@@ -261,8 +277,9 @@ impl Simulation {
                 booted
                     .into_iter()
                     .for_each(|id| world.befall(id, |_, _| ()));
-                self.stir();
             }
+            // One checker less is alive: what the others get may be enough to hold a VM to be down, and rightly so.
+            Event::Lease => self.world.touch_all(),
             Event::Begin => self.begin_controller(),
             Event::Milestone(milestone) => return self.pass(milestone),
         }
@@ -283,7 +300,10 @@ impl Simulation {
             self.instances = self.instances.max(intent.instances.len());
             self.intent = Arc::new(intent);
         }
-        self.stir();
+        let at_ms = self.world.now_ms + 1 + self.dice.roll(JITTER_MS);
+        for c in &mut self.controllers {
+            c.stir_for(at_ms, |scope, _| scope);
+        }
     }
 
     fn begin_controller(&mut self) {
@@ -331,7 +351,9 @@ impl Simulation {
             if never_again {
                 c.give_up(&work.key);
             }
-            c.stir(now_ms + TOGETHER_MS);
+            c.stir_for(now_ms + TOGETHER_MS, |scope, standing| {
+                scope.and_subject(standing, work.effect.subject())
+            });
         }
         Ok(())
     }
@@ -353,7 +375,7 @@ impl Simulation {
             self.world.dns.publish(next, now_ms);
             let known: Vec<_> = zone::own_names(&self.world, &self.intent, &self.layout).collect();
             self.world.dns.known.extend(known);
-            self.stir();
+            self.stir_for(&BTreeSet::new());
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Soak {
     pub rounds: u64,
     /// Faults, over all of them.
     pub faults: u64,
+    /// Changes by users, over all of them.
+    pub changes: u64,
     /// The fewest instances and faults in any of them, and the shortest virtual time.
     pub least: Option<(usize, usize, u64)>,
     /// Real time that it took.
@@ -95,6 +97,7 @@ impl Soak {
         self.virtual_ms += outcome.virtual_ms;
         self.rounds += outcome.rounds;
         self.faults += outcome.faults as u64;
+        self.changes += scenario.changes as u64;
         match outcome.violation {
             Some(violation) => self.failures.push(Failure {
                 scenario,

@@ -19,6 +19,8 @@ use crate::users::BACKEND_NAMES;
 const EPOCH_MS: u64 = 1_780_000_000_000;
 /// Requests per second with which one VM's processor is full.
 pub(crate) const CAPACITY: f64 = 200.0;
+/// By less than this the clock is kept right, and nothing that waits by it moves along.
+pub(crate) const CLOCK_STRAYS_MS: u64 = 1_000;
 /// Machines that boot beside each other before each takes longer.
 const BOOTS_AT_A_TIME: u64 = 2;
 /// Milliseconds between two load samples.
@@ -47,13 +49,23 @@ pub(crate) struct World {
     /// Whether somebody deleted the front bridge.
     pub(crate) front_is_gone: bool,
     pub(crate) machine_starts: u64,
+    /// When the last of these was.
+    pub(crate) machine_started_ms: u64,
     /// The first thing that must never happen, and did.
     pub(crate) broken: Option<Violation>,
     /// When machines boot to their end: moments at which something can be seen.
     pub(crate) boots: Vec<u64>,
     owners: Owners,
-    touched: BTreeSet<VmId>,
+    touched: Touched,
     last_pid: u32,
+}
+
+/// VMs of which something may be seen that is new.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) vms: BTreeSet<VmId>,
+    /// Whether that is so of every VM.
+    pub(crate) all: bool,
 }
 
 /// Who has what, to see at once when somebody else gets it.
@@ -92,16 +104,17 @@ impl World {
 
     /// Something about every VM may have changed: what checkers get from it is looked at anew.
     pub(crate) fn touch_all(&mut self) {
-        self.touched.extend(self.machines.keys());
+        self.touched.vms.extend(self.machines.keys());
+        self.touched.all = true;
     }
 
-    /// Lets checkers learn what changed. Returns whether anything did.
-    pub(crate) fn settle(&mut self) -> bool {
+    /// Lets checkers learn what changed. Returns of whom that may be seen.
+    pub(crate) fn settle(&mut self) -> Touched {
         let touched = std::mem::take(&mut self.touched);
-        for id in &touched {
+        for id in &touched.vms {
             self.settle_one(*id);
         }
-        !touched.is_empty()
+        touched
     }
 
     fn settle_one(&mut self, id: VmId) {
@@ -147,7 +160,7 @@ impl World {
             resolved: self.resolved(),
             dns_serial: (self.dns.zone.serial > 0).then_some(self.dns.zone.serial),
             boot_id: format!("start-{}", self.machine_starts),
-            uptime_ms: Some(self.now_ms),
+            uptime_ms: Some(self.now_ms - self.machine_started_ms),
             compute_trouble: self.compute_trouble.clone(),
             ..Observation::default()
         }
@@ -240,7 +253,7 @@ impl World {
                 && let Some(nics) = &mut machine.nics
             {
                 nics.tenant = false;
-                self.touched.insert(*id);
+                self.touched.vms.insert(*id);
             }
         }
     }
@@ -280,7 +293,7 @@ impl World {
             fenced,
             lost: false,
         });
-        self.touched.insert(id);
+        self.touched.vms.insert(id);
     }
 
     /// The front bridge goes, or comes again; what hung on it does not come with it.
@@ -312,7 +325,7 @@ impl World {
         };
         let rested_ms = self.now_ms - freed_ms;
         let is_known = self.dns.leads_to(front, self.now_ms);
-        if rested_ms < rest_ms || is_known {
+        if rested_ms + CLOCK_STRAYS_MS < rest_ms || is_known {
             let what = format!(
                 "VM {id} got {front} of VM {owner} after {rested_ms} ms, known to clients: {is_known}"
             );
@@ -335,7 +348,7 @@ impl World {
         (machine.is_made, machine.exit) = (true, None);
         self.last_pid = pid;
         self.boots.push(now_ms + boot_ms);
-        self.touched.insert(id);
+        self.touched.vms.insert(id);
     }
 
     /// Nothing of a VM is left; its addresses are free.
@@ -350,7 +363,7 @@ impl World {
         owners.macs.retain(|_, owner| *owner != id);
         let freed = machine.front.map(|front| (front, (now_ms, id)));
         owners.freed.extend(freed);
-        self.touched.insert(id);
+        self.touched.vms.insert(id);
     }
 
     /// Changes a VM's process, after its heartbeats so far were counted.
@@ -362,7 +375,7 @@ impl World {
             }
             change(machine, now_ms);
             machine.deliver(now_ms);
-            self.touched.insert(id);
+            self.touched.vms.insert(id);
         }
     }
 

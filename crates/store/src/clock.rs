@@ -1,12 +1,15 @@
 //! The clock by which leases expire: the machine's, or one that a test moves by hand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What was read there.
+static BOOT: OnceLock<String> = OnceLock::new();
 
 /// Where a store takes the time from. See the lease module for why it is this clock.
 #[derive(Clone, Debug, Default)]
@@ -31,13 +34,20 @@ impl Clock {
         }
     }
 
-    /// The span of time in which `now_ms` only grows; deadlines of another span mean nothing.
+    /// The span of time in which `now_ms` only grows; deadlines of another span mean nothing. It stays the same for
+    /// as long as this process lives, and is read once: whoever has no descriptors left needs a lease to say so.
     ///
     /// # Errors
     /// The kernel's boot id cannot be read (no `/proc`).
     pub(crate) fn boot(&self) -> std::io::Result<String> {
         match self {
-            Self::Machine => Ok(std::fs::read_to_string(BOOT_ID)?.trim().to_owned()),
+            Self::Machine => match BOOT.get() {
+                Some(known) => Ok(known.clone()),
+                None => {
+                    let read = std::fs::read_to_string(BOOT_ID)?.trim().to_owned();
+                    Ok(BOOT.get_or_init(|| read).clone())
+                }
+            },
             Self::Manual(_) => Ok("manual".to_owned()),
         }
     }

@@ -94,16 +94,28 @@ pub enum EditError<E> {
 /// [`EditError::Refused`] with the error of `decide`; [`EditError::Contended`]; [`EditError::Store`].
 pub fn edit_intent<T, E>(
     store: &Store,
-    mut decide: impl FnMut(&mut IntentDraft) -> Result<T, E>,
+    decide: impl FnMut(&mut IntentDraft) -> Result<T, E>,
 ) -> Result<T, EditError<E>> {
+    edit_intent_at(store, decide).map(|(outcome, _)| outcome)
+}
+
+/// As [`edit_intent`]; also gives the revision that the edit made, `None` where it changed nothing. Whoever has read the
+/// intent at that revision or a later one knows of the edit.
+///
+/// # Errors
+/// As [`edit_intent`].
+pub fn edit_intent_at<T, E>(
+    store: &Store,
+    mut decide: impl FnMut(&mut IntentDraft) -> Result<T, E>,
+) -> Result<(T, Option<Revision>), EditError<E>> {
     for _ in 0..MAX_ATTEMPTS {
         let (_, mut draft) = IntentDraft::read(store)?;
         let outcome = decide(&mut draft).map_err(EditError::Refused)?;
-        if draft.touched.is_empty() {
-            return Ok(outcome);
+        if !draft.is_changed() {
+            return Ok((outcome, None));
         }
         match store.commit(draft.transaction()?)? {
-            Outcome::Applied(_) => return Ok(outcome),
+            Outcome::Applied(revision) => return Ok((outcome, Some(revision))),
             Outcome::Conflict { .. } => {}
         }
     }
@@ -161,6 +173,12 @@ impl IntentDraft {
     #[must_use]
     pub fn intent(&self) -> &Intent {
         &self.intent
+    }
+
+    /// Whether anything was written or removed so far.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        !self.touched.is_empty()
     }
 
     /// The identity that the next new project gets. The same until one is [put](Self::put_project).

@@ -66,7 +66,7 @@ fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>, StoreE
     })
 }
 
-fn decode<T: DeserializeOwned>(entry: Entry) -> Result<Entry<T>, StoreError> {
+pub(crate) fn decode<T: DeserializeOwned>(entry: Entry) -> Result<Entry<T>, StoreError> {
     match serde_json::from_slice(&entry.value) {
         Ok(value) => Ok(Entry {
             key: entry.key,

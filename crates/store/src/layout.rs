@@ -9,18 +9,27 @@ use std::sync::Arc;
 use model::{DnsLayout, HostLayout, InstanceLayout, Layout, Ledger, NetworkLayout, PersistentMap};
 use serde::Serialize;
 
+use crate::json::decode;
 use crate::{Outcome, Revision, Store, StoreError, Transaction};
 
 /// Everything about the layout is kept under this prefix.
 pub const LAYOUT_PREFIX: &str = "layout/";
-/// What DNS is to say: a [`DnsLayout`].
+/// What DNS is to say: the zone's generation here, and below it the addresses of each name. Watch it to learn of a
+/// new generation.
 pub const DNS_LAYOUT_KEY: &str = "layout/dns";
 
 const GUARD_KEY: &str = "layout/guard";
 const LEDGER_KEY: &str = "layout/ledger";
 const HOST_KEY: &str = "layout/host";
+/// In place of a start's mark: that of no start, and not that of a layout which knows none yet.
+const NO_START: &str = "none";
 const INSTANCE_PREFIX: &str = "layout/instance/";
 const NETWORK_PREFIX: &str = "layout/network/";
+const RECORD_PREFIX: &str = "layout/dns/";
+
+/// The names that have a record of their own beside a zone that stands in one value. They say nothing: a program that
+/// knew the later form left them to one that did not.
+type NamesBeside = Arc<[String]>;
 
 /// A layout and the state of the store that it was read from or written at.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +37,8 @@ pub struct StoredLayout {
     /// The layout.
     pub layout: Layout,
     guard: Option<Revision>,
+    /// Of a zone that stands in one value, as an earlier form had it. Then all of it is written next.
+    zone_in_one: Option<NamesBeside>,
 }
 
 impl StoredLayout {
@@ -58,10 +69,11 @@ pub fn read_layout(store: &Store) -> Result<StoredLayout, StoreError> {
     // A layout that is written while it is read shows in the guard; the next reading is whole.
     loop {
         let before = guard(store)?;
+        let (dns, zone_in_one) = read_zone(store)?;
         let layout = Layout {
             instances: read_map::<_, InstanceLayout>(store, INSTANCE_PREFIX)?,
             networks: read_map::<_, NetworkLayout>(store, NETWORK_PREFIX)?,
-            dns: read_one::<DnsLayout>(store, DNS_LAYOUT_KEY)?,
+            dns,
             ledger: read_one::<Ledger>(store, LEDGER_KEY)?,
             host: read_one::<HostLayout>(store, HOST_KEY)?,
         };
@@ -69,6 +81,7 @@ pub fn read_layout(store: &Store) -> Result<StoredLayout, StoreError> {
             return Ok(StoredLayout {
                 layout,
                 guard: before,
+                zone_in_one,
             });
         }
     }
@@ -79,7 +92,52 @@ pub fn read_layout(store: &Store) -> Result<StoredLayout, StoreError> {
 /// # Errors
 /// [`StoreError`].
 pub fn read_dns_layout(store: &Store) -> Result<DnsLayout, StoreError> {
-    read_one(store, DNS_LAYOUT_KEY)
+    Ok(read_zone(store)?.0)
+}
+
+/// Reads what is known of the machine as a whole.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_host_layout(store: &Store) -> Result<HostLayout, StoreError> {
+    read_one(store, HOST_KEY)
+}
+
+/// Has the next controller take its VMs for never started since the machine was, and make each again as it was. For
+/// whoever takes them off the machine himself: found missing, so many at once would be held for a fault of the host.
+///
+/// # Errors
+/// [`StoreError`]; then nothing is written.
+pub fn forget_start(store: &Store) -> Result<(), StoreError> {
+    let mut host = read_host_layout(store)?;
+    if host.boot_id.is_empty() {
+        // No controller has run yet.
+        return Ok(());
+    }
+    host.boot_id = NO_START.into();
+    let write = Transaction::new().put(GUARD_KEY, "");
+    store.commit(write.put_json(HOST_KEY, &host)?)?;
+    Ok(())
+}
+
+/// The zone as one snapshot, and where it stands in one value, the names that have a record beside it.
+fn read_zone(store: &Store) -> Result<(DnsLayout, Option<NamesBeside>), StoreError> {
+    let (_, entries) = store.range(DNS_LAYOUT_KEY)?;
+    let mut head = DnsLayout::default();
+    let mut records = Vec::new();
+    for entry in entries {
+        match entry.key.strip_prefix(RECORD_PREFIX).map(str::to_owned) {
+            Some(name) => records.push((name, decode(entry)?.value)),
+            None if entry.key == DNS_LAYOUT_KEY => head = decode(entry)?.value,
+            None => {}
+        }
+    }
+    if head.records.is_empty() {
+        head.records = records.into_iter().collect();
+        return Ok((head, None));
+    }
+    let beside = records.into_iter().map(|(name, _)| name);
+    Ok((head, Some(beside.collect())))
 }
 
 /// Writes what differs between `current` and `next`, in one transaction.
@@ -104,8 +162,8 @@ pub fn write_layout(
         &next.instances,
     )?;
     transaction = put_changes(transaction, NETWORK_PREFIX, &known.networks, &next.networks)?;
-    if next.dns != known.dns {
-        transaction = transaction.put_json(DNS_LAYOUT_KEY, &next.dns)?;
+    if next.dns.serial != known.dns.serial || next.dns.records != known.dns.records {
+        transaction = put_zone(transaction, current, &next.dns)?;
     }
     if next.ledger != known.ledger {
         transaction = transaction.put_json(LEDGER_KEY, &next.ledger)?;
@@ -115,11 +173,49 @@ pub fn write_layout(
     }
     Ok(match store.commit(transaction)? {
         Outcome::Applied(revision) => Written::Stands(StoredLayout {
+            zone_in_one: match next.dns == known.dns {
+                true => current.zone_in_one.clone(),
+                false => None,
+            },
             layout: next,
             guard: Some(revision),
         }),
         Outcome::Conflict { .. } => Written::Overtaken,
     })
+}
+
+/// The zone's generation, and the names of which it says something else than before.
+fn put_zone(
+    mut transaction: Transaction,
+    current: &StoredLayout,
+    next: &DnsLayout,
+) -> Result<Transaction, StoreError> {
+    let head = DnsLayout {
+        serial: next.serial,
+        ..DnsLayout::default()
+    };
+    transaction = transaction.put_json(DNS_LAYOUT_KEY, &head)?;
+    let none = PersistentMap::default();
+    let known = match &current.zone_in_one {
+        Some(beside) => {
+            for name in beside
+                .iter()
+                .filter(|name| !next.records.contains_key(*name))
+            {
+                transaction = transaction.delete(format!("{RECORD_PREFIX}{name}"));
+            }
+            &none
+        }
+        None => &current.layout.dns.records,
+    };
+    for change in known.changes(&next.records, PartialEq::eq) {
+        let key = format!("{RECORD_PREFIX}{}", change.key);
+        transaction = match change.after {
+            Some(addresses) => transaction.put_json(key, addresses)?,
+            None => transaction.delete(key),
+        };
+    }
+    Ok(transaction)
 }
 
 fn put_changes<K: Ord + Display, V: PartialEq + Serialize>(
@@ -167,6 +263,8 @@ fn read_map<K: Ord + std::str::FromStr, T: serde::de::DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use model::{NetworkLayout, ProjectId, VmId};
 
     use super::*;
@@ -203,6 +301,40 @@ mod tests {
         assert_eq!(read_layout(&store).unwrap().layout, two.layout);
         write(&store, &two, with_networks(&[2]));
         assert_eq!(read_layout(&store).unwrap().layout, with_networks(&[2]));
+    }
+
+    #[test]
+    fn a_zone_is_written_by_name_and_one_of_the_earlier_form_is_taken_over_without_what_stood_beside_it()
+     {
+        let store = Store::in_memory();
+        let zone = |serial, names: &[&str]| DnsLayout {
+            serial,
+            records: names
+                .iter()
+                .map(|name| ((*name).to_owned(), BTreeSet::from([[10, 200, 0, 2].into()])))
+                .collect(),
+        };
+        let earlier = Transaction::new().put_json(DNS_LAYOUT_KEY, &zone(3, &["a.p", "b.p"]));
+        // A later program had been here before, and left a name that has long gone.
+        let left = earlier.unwrap().put_json("layout/dns/z.p", &["10.200.0.9"]);
+        store.commit(left.unwrap()).unwrap();
+        let mut stored = read_layout(&store).unwrap();
+        for next in [
+            zone(3, &["a.p", "b.p"]),
+            zone(4, &["b.p"]),
+            zone(5, &["b.p", "c.p"]),
+        ] {
+            let layout = Layout {
+                dns: next.clone(),
+                ..stored.layout.clone()
+            };
+            stored = write(&store, &stored, layout);
+            assert_eq!(read_dns_layout(&store).unwrap(), next);
+            assert_eq!(read_layout(&store).unwrap().layout.dns, next);
+        }
+        let (_, records) = store.range(RECORD_PREFIX).unwrap();
+        let keys: Vec<_> = records.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(keys, ["layout/dns/b.p", "layout/dns/c.p"]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod clock;
 mod entry;
 mod error;
 pub mod intent;
+pub mod journal;
 mod json;
 pub mod layout;
 mod lease;

@@ -21,6 +21,8 @@ use model::STEP;
 use rusqlite::{Connection, TransactionBehavior};
 use tracing::trace;
 
+pub(crate) use self::faults::engine_error;
+
 use self::faults::Fault;
 use self::file::File;
 use self::poll::Poll;

@@ -50,15 +50,16 @@ fn serve_http(stream: TcpStream, name: &str) -> io::Result<()> {
             return io::copy(&mut reader, &mut writer).map(drop);
         }
         let (status, body) = answer(&head, name);
-        // In one piece: a server that is killed within a head has answered, if badly.
+        // In one piece: a server that is killed within an answer has answered, if badly.
         let length = body.len();
-        let head_out = format!(
+        let mut out = format!(
             "HTTP/1.1 {status} Origin\r\nX-Origin: {name}\r\nContent-Length: {length}\r\n\r\n"
-        );
-        writer.write_all(head_out.as_bytes())?;
+        )
+        .into_bytes();
         if !head.starts_with("HEAD ") {
-            writer.write_all(&body)?;
+            out.extend(body);
         }
+        writer.write_all(&out)?;
     }
 }
 

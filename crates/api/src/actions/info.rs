@@ -2,8 +2,9 @@
 
 use ipnet::Ipv4Net;
 use model::forms::{Code, FormError, ProjectDocument, ProjectRef, Target};
-use model::{InstanceId, Intent, Project, ProjectId};
+use model::{InstanceId, Intent, Project, ProjectId, Timestamp};
 
+use super::lately::Lately;
 use super::{Actions, Info};
 use crate::failure::Failure;
 use crate::orders::{
@@ -14,23 +15,36 @@ use crate::orders::{
 impl Actions {
     pub(super) async fn read_projects(
         &self,
-        user: &str,
+        (user, now): (&str, Timestamp),
         target: Option<&Target<ProjectId>>,
     ) -> Result<Info, Failure> {
         let intent = self.intent().await?;
         let Some(target) = target else {
-            let projects = projects_of(&intent, user);
-            let documents = projects.map(|project| self.project_document(&intent, project));
+            let projects: Vec<_> = projects_of(&intent, user).collect();
+            let lately = self.lately(&intent, &projects, now).await;
+            let documents = projects.into_iter();
+            let documents =
+                documents.map(|project| self.project_document(&intent, project, &lately));
             return Ok(Info::Projects {
                 projects: documents.collect(),
             });
         };
         let project = find_project(&intent, user, target)?;
-        Ok(Info::Project(self.project_document(&intent, project)))
+        let lately = self.lately(&intent, &[project], now).await;
+        let document = self.project_document(&intent, project, &lately);
+        Ok(Info::Project(document))
     }
 
-    pub(super) fn project_document(&self, intent: &Intent, project: &Project) -> ProjectDocument {
-        let briefs = instances_in(intent, project).map(|placed| self.brief(&placed));
+    pub(super) fn project_document(
+        &self,
+        intent: &Intent,
+        project: &Project,
+        lately: &Lately,
+    ) -> ProjectDocument {
+        let briefs = instances_in(intent, project).map(|placed| {
+            let measured = lately.get(&placed.instance.id).copied();
+            self.brief(&placed).with_last_minute(measured)
+        });
         ProjectDocument::new(project, briefs.collect())
     }
 

@@ -1,10 +1,17 @@
 //! Requests carried out: the order is applied to the intent in one transaction, then its outcome is
 //! waited for where it takes time, then the answer is written from what the controller reports.
 
+mod asked;
+mod events;
+mod explain;
+mod figures;
 mod info;
+mod lately;
+mod log;
 mod settle;
 mod system;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,14 +22,20 @@ use model::forms::{
 };
 use model::{Condition, Event, InstanceId, InstanceReport, Intent, ProjectId, Timestamp, Waiting};
 use serde::Serialize;
-use store::intent::{IntentDraft, edit_intent, read_intent};
-use store::{Store, StoreError, status};
+use store::intent::{IntentDraft, edit_intent_at, read_intent};
+use store::journal::Journal;
+use store::{Revision, Store, StoreError, status};
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::ApiConfig;
+use crate::explain::Explanation;
 use crate::failure::Failure;
 use crate::orders::{self, Placed, SubnetDocument, Terms};
 use crate::serve::MAX_CONNECTIONS;
 use crate::stopping::Stopping;
+use asked::Scribe;
+use figures::FiguresDocument;
+use lately::Lately;
 use system::SystemDocument;
 
 /// The most requests that wait for their outcome at once; a further one is answered at once, as if it
@@ -35,8 +48,16 @@ pub(crate) struct Actions {
     pub status: Store,
     pub zone: String,
     pub front: Ipv4Net,
+    /// Where the monitor keeps access logs.
+    pub access_logs: PathBuf,
+    /// By whom it is noted what users ask.
+    pub scribe: Scribe,
+    /// The journal's file.
+    pub journal: PathBuf,
     /// How long to wait where the request does not say.
     pub wait: Duration,
+    /// Where the monitor is asked.
+    pub monitor: PathBuf,
     /// When the server is to end, whoever waits answers with what there is.
     pub stopping: Stopping,
     /// Edits of this process take turns, in the order in which they came. The store would sort them
@@ -59,6 +80,10 @@ pub(crate) enum Info {
     Subnet(SubnetDocument),
     Subnets { subnets: Vec<SubnetDocument> },
     System(SystemDocument),
+    Log(log::LogDocument),
+    Figures(FiguresDocument),
+    Events(events::EventsDocument),
+    Explanation(Explanation),
     DeletedProject(Deleted<ProjectId>),
     DeletedInstance(Deleted<InstanceId>),
 }
@@ -83,20 +108,18 @@ enum DeletedCondition {
 }
 
 impl Actions {
-    pub fn new(
-        intent: Store,
-        status: Store,
-        zone: String,
-        front: Ipv4Net,
-        wait: Duration,
-        stopping: Stopping,
-    ) -> Self {
+    pub fn new(config: ApiConfig, intent: Store, status: Store, stopping: Stopping) -> Self {
+        let scribe = Scribe(Journal::begin(config.journal.clone()));
         Self {
             intent,
             status,
-            zone,
-            front,
-            wait,
+            zone: config.zone,
+            front: config.front,
+            access_logs: config.access_logs,
+            scribe,
+            journal: config.journal,
+            wait: config.wait,
+            monitor: config.monitor,
             stopping,
             turn: Arc::default(),
             waiting: Semaphore::new(MAX_WAITING),
@@ -119,7 +142,10 @@ impl Actions {
         };
         match request.order {
             Order::CreateProject(order) => self.create_project(terms, order, wait).await,
-            Order::ReadProjects(target) => self.read_projects(&terms.user, target.as_ref()).await,
+            Order::ReadProjects(target) => {
+                let asker = (terms.user.as_str(), terms.now);
+                self.read_projects(asker, target.as_ref()).await
+            }
             Order::UpdateProject { target, new_name } => {
                 self.update_project(terms, target, new_name).await
             }
@@ -127,16 +153,26 @@ impl Actions {
                 self.delete_project(terms, target, cascade, wait).await
             }
             Order::CreateInstance(new) => {
-                let made = self.edit(move |draft| orders::create_instance(draft, &terms, &new));
-                self.settled_document(made.await?, wait).await
+                let asker = terms.asker();
+                let made = self.edit(
+                    move |draft| orders::create_instance(draft, &terms, &new),
+                    move |scribe, placed| scribe.note_created(&asker, placed),
+                );
+                let placed = made.await?;
+                self.settled_document(placed, wait).await
             }
             Order::ReadInstances { project, target } => {
                 self.read_instances(&terms.user, project.as_ref(), target.as_ref())
                     .await
             }
             Order::UpdateInstance(change) => {
-                let made = self.edit(move |draft| orders::update_instance(draft, &terms, &change));
-                self.settled_document(made.await?, wait).await
+                let asker = terms.asker();
+                let made = self.edit(
+                    move |draft| orders::update_instance(draft, &terms, &change),
+                    move |scribe, placed| scribe.note_updated(&asker, placed, &request.names),
+                );
+                let placed = made.await?;
+                self.settled_document(placed, wait).await
             }
             Order::DeleteInstance { project, target } => {
                 self.delete_instance(terms, project, target, wait).await
@@ -146,8 +182,40 @@ impl Actions {
                     .await
             }
             Order::UpdateSubnet(change) => {
-                let made = self.edit(move |draft| orders::update_subnet(draft, &terms, &change));
+                let asker = terms.asker();
+                let words = asked::subnet_change_in_words(&change);
+                let made = self.edit(
+                    move |draft| orders::update_subnet(draft, &terms, &change),
+                    move |scribe, made| scribe.note_about_project(&asker, made.project_id, words),
+                );
                 Ok(Info::Subnet(made.await?))
+            }
+            Order::ReadLog {
+                project,
+                target,
+                question,
+            } => {
+                self.read_log(&terms.user, project.as_ref(), &target, question)
+                    .await
+            }
+            Order::ReadFigures(request) => {
+                let told = self.read_figures(&terms.user, &request, terms.now).await;
+                Ok(Info::Figures(told?))
+            }
+            Order::ReadEvents(request) => {
+                let told = self.read_events(&terms.user, *request).await;
+                Ok(Info::Events(told?))
+            }
+            Order::Explain {
+                project,
+                target,
+                request,
+            } => {
+                let asker = (terms.user.as_str(), terms.now);
+                let told = self
+                    .explain(asker, project.as_ref(), &target, request)
+                    .await;
+                Ok(Info::Explanation(told?))
             }
             Order::ReadSystem => Ok(Info::System(self.read_system().await?)),
         }
@@ -159,7 +227,16 @@ impl Actions {
         order: NewProject,
         wait: Duration,
     ) -> Result<Info, Failure> {
-        let made = self.edit(move |draft| orders::create_project(draft, &terms, &order));
+        let asker = terms.asker();
+        let made = self.edit(
+            move |draft| orders::create_project(draft, &terms, &order),
+            move |scribe, (project, instances)| {
+                let words = format!("asked for the project {}", project.name);
+                scribe.note_about_project(&asker, project.id, words);
+                let made = instances.iter();
+                made.for_each(|placed| scribe.note_created(&asker, placed));
+            },
+        );
         let (project, instances) = made.await?;
         self.settle(&instances, wait).await;
         let briefs = instances.iter().map(|placed| self.brief(placed));
@@ -176,12 +253,18 @@ impl Actions {
         target: Target<ProjectId>,
         new_name: Option<At<String>>,
     ) -> Result<Info, Failure> {
+        let asker = terms.asker();
         let edit = move |draft: &mut IntentDraft| {
             let project = orders::update_project(draft, &terms, &target, new_name.as_ref())?;
             Ok((project, draft.intent().clone()))
         };
-        let (project, intent) = self.edit(edit).await?;
-        Ok(Info::Project(self.project_document(&intent, &project)))
+        let made = self.edit(edit, move |scribe, (project, _)| {
+            let words = format!("asked to call the project {}", project.name);
+            scribe.note_about_project(&asker, project.id, words);
+        });
+        let (project, intent) = made.await?;
+        let document = self.project_document(&intent, &project, &Lately::default());
+        Ok(Info::Project(document))
     }
 
     async fn delete_project(
@@ -191,11 +274,18 @@ impl Actions {
         cascade: bool,
         wait: Duration,
     ) -> Result<Info, Failure> {
+        let asker = terms.asker();
         let edit =
             move |draft: &mut IntentDraft| orders::delete_project(draft, &terms, &target, cascade);
-        let (project, instances) = self.edit(edit).await?;
+        let made = self.edit_at(edit, move |scribe, (project, instances)| {
+            let words = format!("asked to delete the project {}", project.name);
+            scribe.note_about_project(&asker, project.id, words);
+            let deleted = instances.iter();
+            deleted.for_each(|placed| scribe.note_deleted(&asker, placed));
+        });
+        let ((project, instances), revision) = made.await?;
         let left = self
-            .settle_deleted(Some(project.id), &instances, wait)
+            .settle_deleted(Some(project.id), &instances, revision, wait)
             .await;
         let deleted = deleted(project.name, project.id, left);
         Ok(Info::DeletedProject(deleted))
@@ -208,12 +298,16 @@ impl Actions {
         target: Target<InstanceId>,
         wait: Duration,
     ) -> Result<Info, Failure> {
+        let asker = terms.asker();
         let edit = move |draft: &mut IntentDraft| {
             orders::delete_instance(draft, &terms, project.as_ref(), &target)
         };
-        let placed = self.edit(edit).await?;
+        let made = self.edit_at(edit, move |scribe, placed| {
+            scribe.note_deleted(&asker, placed);
+        });
+        let (placed, revision) = made.await?;
         let left = self
-            .settle_deleted(None, std::slice::from_ref(&placed), wait)
+            .settle_deleted(None, std::slice::from_ref(&placed), revision, wait)
             .await;
         let deleted = deleted(placed.instance.name, placed.instance.id, left);
         Ok(Info::DeletedInstance(deleted))
@@ -225,17 +319,34 @@ impl Actions {
     }
 
     /// Applies a decision to the intent in one transaction, off the threads that answer requests: the
-    /// commit waits for the disk.
+    /// commit waits for the disk. What was stored is noted there as well, since whoever asked may have gone; what
+    /// changes nothing is not.
     async fn edit<T: Send + 'static>(
         &self,
         decide: impl FnMut(&mut IntentDraft) -> Result<T, FormError> + Send + 'static,
+        note: impl FnOnce(&Scribe, &T) + Send + 'static,
     ) -> Result<T, Failure> {
+        let made = self.edit_at(decide, note).await?;
+        Ok(made.0)
+    }
+
+    /// As [`Self::edit`]; also gives the revision that it made, if it changed anything.
+    async fn edit_at<T: Send + 'static>(
+        &self,
+        mut decide: impl FnMut(&mut IntentDraft) -> Result<T, FormError> + Send + 'static,
+        note: impl FnOnce(&Scribe, &T) + Send + 'static,
+    ) -> Result<(T, Option<Revision>), Failure> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let store = self.intent.clone();
+        let scribe = self.scribe.clone();
         let edit = tokio::task::spawn_blocking(move || {
-            let outcome = edit_intent(&store, decide);
+            let decide = |draft: &mut IntentDraft| Ok((decide(draft)?, draft.is_changed()));
+            let outcome = edit_intent_at(&store, decide);
+            if let Ok(((made, true), _)) = &outcome {
+                note(&scribe, made);
+            }
             drop(turn);
-            outcome
+            outcome.map(|((made, _), revision)| (made, revision))
         });
         Ok(edit.await??)
     }
@@ -314,7 +425,7 @@ fn deleted<I>(name: String, id: I, left: Vec<Option<InstanceReport>>) -> Deleted
 }
 
 /// The host's clock, read once for each request.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

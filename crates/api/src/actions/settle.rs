@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use model::{Condition, InstanceReport, ProjectId};
-use store::status;
+use store::{Revision, status};
 use tokio::time::{Instant, timeout_at};
 
 use super::Actions;
@@ -24,14 +24,20 @@ impl Actions {
     }
 
     /// Waits until nothing is left of the deleted instances and, where one was deleted, of the project.
-    /// Gives the accounts of what is left, `None` for one that cannot be read.
+    /// Gives the accounts of what is left, `None` for one that cannot be read or that there is none of yet: what was
+    /// asked for a moment ago may be about to be made, until the controller's accounts go by the revision of the delete.
     pub(super) async fn settle_deleted(
         &self,
         project: Option<ProjectId>,
         instances: &[Placed],
+        deleted_at: Option<Revision>,
         bound: Duration,
     ) -> Vec<Option<InstanceReport>> {
         let left = || {
+            if !self.is_known(deleted_at) {
+                let accounts = instances.iter().map(|p| self.report(p.instance.id));
+                return accounts.chain(project.map(|_| None)).collect();
+            }
             let accounts = instances.iter().map(|p| self.read_report(p.instance.id));
             let is_left = |account: Result<Option<InstanceReport>, _>| match account {
                 Ok(None) => None,
@@ -47,6 +53,17 @@ impl Actions {
         };
         self.watch_until(bound, || left().is_empty()).await;
         left()
+    }
+
+    /// Whether the controller's accounts go by what was stored at this revision. They do where there are none at all:
+    /// nobody has begun to make anything.
+    fn is_known(&self, revision: Option<Revision>) -> bool {
+        let told = self.status.get_json::<u64>(status::INTENT_KEY);
+        let told = told.ok().flatten().map(|entry| entry.value);
+        match (told, revision) {
+            (Some(told), Some(revision)) => told >= revision.get(),
+            _ => true,
+        }
     }
 
     /// Whether something of a project is in the world, as far as can be read.
@@ -93,10 +110,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_at_its_bound_and_where_there_is_no_room_it_does_not_begin() {
         let (_stop, stopping) = Stop::new();
-        let front = "10.200.0.0/16".parse().expect("a network");
         let bound = Duration::from_secs(60);
+        let config = crate::ApiConfig {
+            listen: Vec::new(),
+            metrics_listen: Vec::new(),
+            otlp: None,
+            socket: "none".into(),
+            monitor: "none".into(),
+            zone: "test".into(),
+            front: "10.200.0.0/16".parse().expect("a network"),
+            access_logs: "none".into(),
+            journal: "none".into(),
+            wait: bound,
+        };
         let (intent, status) = (Store::in_memory(), Store::in_memory());
-        let mut actions = Actions::new(intent, status, "test".into(), front, bound, stopping);
+        let mut actions = Actions::new(config, intent, status, stopping);
         let begin = Instant::now();
         actions.watch_until(bound, || false).await;
         assert_eq!(begin.elapsed().as_secs(), 60);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::forms::{EventDocument, InstanceBrief};
 use model::{InstanceReport, ProjectId, Verdict};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::status;
 
@@ -21,6 +22,8 @@ pub(crate) struct SystemDocument {
     troubles: Vec<String>,
     events: Vec<EventDocument>,
     checkers: Vec<String>,
+    /// Packets of figures that the monitor refused since it began, by whose they were and why.
+    refused: BTreeMap<String, BTreeMap<String, u64>>,
     roles: BTreeMap<String, Value>,
 }
 
@@ -61,7 +64,8 @@ impl Actions {
             troubles: self.troubles()?,
             events: self.events(None).iter().map(EventDocument::from).collect(),
             checkers: self.checkers()?,
-            roles: self.roles()?,
+            refused: self.told(status::REFUSED_PREFIX)?,
+            roles: self.told(status::ROLE_PREFIX)?,
         })
     }
 
@@ -82,7 +86,7 @@ impl Actions {
     }
 
     /// What the controller says, and what each role says of itself.
-    fn troubles(&self) -> Result<Vec<String>, Failure> {
+    pub(super) fn troubles(&self) -> Result<Vec<String>, Failure> {
         let reported = self.status.get_json::<Vec<String>>(status::TROUBLES_KEY)?;
         let mut troubles = reported.map_or_else(Vec::new, |entry| entry.value);
         troubles.extend(status::troubles(&self.status)?);
@@ -97,16 +101,14 @@ impl Actions {
         Ok(names.map(str::to_owned).collect())
     }
 
-    fn roles(&self) -> Result<BTreeMap<String, Value>, Failure> {
-        let (_, entries) = self.status.range_json::<Value>(status::ROLE_PREFIX)?;
-        let name = |key: &str| {
-            key.strip_prefix(status::ROLE_PREFIX)
-                .unwrap_or(key)
-                .to_owned()
-        };
-        Ok(entries
-            .into_iter()
-            .map(|entry| (name(&entry.key), entry.value))
-            .collect())
+    /// What stands under a prefix, by the rest of each key.
+    pub(super) fn told<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<BTreeMap<String, T>, Failure> {
+        let (_, entries) = self.status.range_json::<T>(prefix)?;
+        let name = |key: &str| key.strip_prefix(prefix).unwrap_or(key).to_owned();
+        let named = entries.into_iter();
+        Ok(named.map(|entry| (name(&entry.key), entry.value)).collect())
     }
 }

@@ -27,6 +27,22 @@ pub(crate) struct Terms {
     pub now: Timestamp,
 }
 
+/// Who asks for something, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub user: String,
+    pub at: Timestamp,
+}
+
+impl Terms {
+    pub fn asker(&self) -> Asker {
+        Asker {
+            user: self.user.clone(),
+            at: self.now,
+        }
+    }
+}
+
 /// An instance with its project.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {

@@ -18,6 +18,8 @@ const MAX_ATTACHMENTS: usize = 256;
 /// A subnet as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct SubnetDocument {
+    #[serde(skip)]
+    pub(crate) project_id: ProjectId,
     subnet: Ipv4Net,
     project: String,
     interfaces: Vec<String>,
@@ -65,6 +67,7 @@ fn document(intent: &Intent, project: &Project, subnet: Ipv4Net) -> SubnetDocume
     let attachments = intent.attachments.iter();
     let instances = intent.instances.values();
     SubnetDocument {
+        project_id: project.id,
         subnet,
         project: project.name.clone(),
         interfaces: attachments

@@ -156,6 +156,11 @@ impl Door {
 pub fn config(socket: PathBuf, wait: Duration) -> ApiConfig {
     ApiConfig {
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        metrics_listen: Vec::new(),
+        otlp: None,
+        monitor: socket.with_file_name("monitor.sock"),
+        access_logs: socket.with_file_name("access-logs"),
+        journal: socket.with_file_name("journal.db"),
         socket,
         zone: "lb.evenkeel.test".into(),
         front: "10.200.0.1/16".parse().expect("a network"),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use model::{Condition, Generation, InstanceId, InstanceReport, Waiting};
 use serde_json::json;
+use store::intent::read_intent;
 use store::{Store, Transaction, status};
 
 use crate::support::{Door, PATIENCE};
@@ -176,6 +177,42 @@ async fn delete_answers_when_nothing_is_left_in_the_world() {
     let going = door.succeed(&delete(0.0)).await;
     let expected = json!({"name": "web", "id": 2, "condition": "deleting", "waiting_for": [{"for": "VM 1", "why": "it boots"}]});
     assert_eq!(going, expected);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_account_tells_of_is_not_gone_before_the_controller_knows_of_its_deletion() {
+    let door = Door::open().await;
+    let goes_by = |revision: u64| {
+        let transaction = Transaction::new().put_json(status::INTENT_KEY, &revision);
+        let transaction = transaction.expect("JSON");
+        door.status.commit(transaction).expect("a commit");
+    };
+    goes_by(0);
+    door.succeed(&create("web")).await;
+    let delete = |wait: f64| json!({"action": "delete", "type": "instance", "wait": wait, "info": {"user": "ann", "name": "web"}});
+    let going = door.succeed(&delete(0.0)).await;
+    let expected = json!({"name": "web", "id": 1, "condition": "deleting", "waiting_for": [{"for": "controller", "why": "it has not taken up the deletion yet"}]});
+    assert_eq!(going, expected);
+    door.succeed(&create("web")).await;
+    let request = delete(20.0);
+    let deletion = door.succeed(&request);
+    let controller = async {
+        until_stored(&door, 0).await;
+        let (revision, _) = read_intent(&door.intent).expect("the intent");
+        goes_by(revision.get() - 1);
+        // It knows of the instance, and then of its deletion, by when a VM was made.
+        write(
+            &door.status,
+            2,
+            Some(&report(1, false, Condition::Deleting)),
+        );
+        goes_by(revision.get());
+        tokio::task::yield_now().await;
+        write(&door.status, 2, None);
+    };
+    let (gone, ()) = tokio::join!(deletion, controller);
+    assert_eq!(gone["condition"], "deleted");
     door.close().await;
 }
 

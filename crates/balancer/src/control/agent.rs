@@ -1,6 +1,8 @@
 //! The control thread's loop.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use model::{BalancerConfig, Boot, GuestMessage, Heartbeat, HostMessage, Refusal,
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
-use super::channel::Channel;
+use super::channel::{Channel, take_descriptor};
 use super::clock::Clock;
 use super::deploy::{Deployment, Offer};
 use super::desertion::Desertion;
@@ -24,6 +26,7 @@ use super::supervision::{Inheritance, Supervision};
 use super::threads::{available, raise_file_limit, start_forwarding};
 use super::unreadable::unreadable;
 use super::{RunOptions, config_file};
+use crate::access_log::Sender;
 use crate::health;
 use crate::shared::Shared;
 
@@ -65,6 +68,8 @@ pub(super) struct Agent {
     clock: Option<Clock>,
     lag: Lag,
     pub(super) workers: Vec<JoinHandle<()>>,
+    /// Sends the access log; at the process's end, what is left of it.
+    _access_log: Option<Sender>,
     sequence: u64,
     /// The state of configuration and backends that the last heartbeat told.
     told_epoch: u64,
@@ -81,7 +86,8 @@ pub(super) struct Agent {
 pub fn run(options: RunOptions) -> std::io::Result<()> {
     let signals = Signals::take_over()?;
     let channel = Channel::open(options.channel)?;
-    let mut agent = Agent::start(signals, options.threads, options.supervisor)?;
+    let log = options.log.map(take_descriptor).transpose()?;
+    let mut agent = Agent::start(signals, options.threads, options.supervisor, log)?;
     agent.channel = Some(channel);
     agent.collectd = options.collectd;
     agent.clock = options.owns_clock.then(|| Clock::new(Instant::now()));
@@ -99,6 +105,7 @@ impl Agent {
         signals: Signals,
         threads: Option<usize>,
         supervisor: Option<i32>,
+        log: Option<OwnedFd>,
     ) -> std::io::Result<Self> {
         raise_file_limit();
         let (supervision, kept) = match supervisor {
@@ -113,6 +120,10 @@ impl Agent {
         let threads = threads.max(kept.listeners.len());
         let own_target = kept.token.clone().unwrap_or_else(own_target);
         let shared = Arc::new(Shared::new(threads, own_target)?);
+        let access_log = log
+            .map(|port| Sender::start(port, Arc::clone(&shared)))
+            .transpose()?;
+        shared.logs.store(access_log.is_some(), Ordering::Relaxed);
         let journal = Arc::new(Journal::new()?);
         health::start(Arc::clone(&shared), Arc::clone(&journal))?;
         let now = Instant::now();
@@ -140,6 +151,7 @@ impl Agent {
             clock: None,
             lag: Lag::default(),
             workers: start_forwarding(&shared)?,
+            _access_log: access_log,
             sequence: 0,
             told_epoch: 0,
             spoke_at: now,

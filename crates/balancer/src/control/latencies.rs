@@ -12,9 +12,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The totals of all threads at one moment.
 #[derive(Clone, Debug, Default)]
-struct Totals {
-    first_byte: Times,
-    whole: Times,
+pub(super) struct Totals {
+    /// Until answers began.
+    pub(super) first_byte: Times,
+    /// Until they were whole.
+    pub(super) whole: Times,
 }
 
 /// What the quantiles of a window are told from: totals at its beginning, and at the next one's.
@@ -56,7 +58,8 @@ impl Latencies {
 }
 
 impl Totals {
-    fn of(threads: &[ThreadDesk]) -> Self {
+    /// As they are now.
+    pub(super) fn of(threads: &[ThreadDesk]) -> Self {
         let mut totals = Self::default();
         for desk in threads {
             totals.first_byte.add(&desk.latency.first_byte);

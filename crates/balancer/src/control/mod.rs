@@ -27,6 +27,7 @@ mod supervision;
 mod threads;
 mod unreadable;
 mod validate;
+mod written;
 
 use std::path::PathBuf;
 
@@ -51,6 +52,8 @@ pub struct RunOptions {
     pub channel: ChannelSource,
     /// Where the configuration that runs is kept, for the next process.
     pub config_file: Option<PathBuf>,
+    /// Descriptor that the access log is written to; none is kept when absent.
+    pub log: Option<i32>,
     /// Forwarding threads; one for each core when absent.
     pub threads: Option<usize>,
     /// The way to the supervisor, if there is one.

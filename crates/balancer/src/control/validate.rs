@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use model::http_text::is_host;
 use model::numbers::{MAX_CONNECTIONS, Number, TIMEOUTS};
 use model::{
-    BackendConfig, BalancerConfig, HealthCheck, MAX_EXPECTED_BODY_BYTES, MAX_STATUS,
+    BackendConfig, BalancerConfig, HealthCheck, MAX_BACKENDS, MAX_EXPECTED_BODY_BYTES, MAX_STATUS,
     MAX_STATUS_RANGES, MAX_WEIGHT, MIN_STATUS, Refusal,
 };
 
@@ -14,8 +14,6 @@ use crate::http::grammar::is_target;
 
 mod policy;
 
-/// The most backends.
-const BACKENDS: usize = 4096;
 /// Bytes of a health check's path.
 const PATH_BYTES: usize = 2048;
 /// The longest wait between two checks, in milliseconds: a day.
@@ -41,8 +39,8 @@ fn fault<T>(path: impl Display, message: impl Display) -> Result<T, Fault> {
 
 fn first_fault(config: &BalancerConfig) -> Result<(), Fault> {
     check_port("port", config.port)?;
-    if config.backends.len() > BACKENDS {
-        return fault("backends", format!("there are more than {BACKENDS}"));
+    if config.backends.len() > MAX_BACKENDS {
+        return fault("backends", format!("there are more than {MAX_BACKENDS}"));
     }
     for (position, backend) in config.backends.iter().enumerate() {
         check_backend(position, backend)?;

@@ -262,6 +262,8 @@ impl Worker {
                 trusted: false,
                 timer: Timer::default(),
                 at_the_latest: u64::MAX,
+                moved_in: 0,
+                moved_out: 0,
             },
             session: Session::Announced,
             unwatched: false,

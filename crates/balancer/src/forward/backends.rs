@@ -299,6 +299,14 @@ impl Backends {
         self.picker.measures()
     }
 
+    /// Counts that the backend has begun its answer after `took_us`, or taken the connection of a session.
+    pub fn count_answer(&self, place: Place, took_us: u64) {
+        if let Some(counters) = self.counters(place) {
+            add(&counters.answers, 1);
+            add(&counters.answer_us, took_us);
+        }
+    }
+
     /// The backend has begun its answer after `took_us`, or taken the connection of a session. An answer that
     /// is a failure says nothing of what good ones take.
     pub fn observe(&mut self, place: Place, took_us: u64, failed: bool, now_us: u64) {

@@ -206,8 +206,8 @@ impl Client {
     pub fn end(&mut self, context: &mut Context) {
         match &mut self.session {
             Session::Announced => {}
-            Session::Http(session) => session.end(context),
-            Session::Tcp(session) => session.end(context),
+            Session::Http(session) => session.end(&mut self.peer, context),
+            Session::Tcp(session) => session.end(&mut self.peer, context),
         }
         if self.peer.counted {
             context.free_place();
@@ -235,7 +235,12 @@ impl HttpSession {
         let to_client = std::mem::take(&mut self.outbox);
         context.flights.land(flight);
         Some(TcpSession::adopt(
-            upstream, stay, to_backend, to_client, context,
+            upstream,
+            stay,
+            to_backend,
+            to_client,
+            self.entry.take(),
+            context,
         ))
     }
 }

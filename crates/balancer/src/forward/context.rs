@@ -9,6 +9,7 @@ use balancing::{Random, Turn};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::access::EntryStore;
 use super::backends::{Backends, Place};
 use super::buffers::Buffers;
 use super::http::Flight;
@@ -16,6 +17,7 @@ use super::pipe::Pipe;
 use super::slots::{Key, Slots};
 use super::wheel::{Timer, Wheel};
 use super::wire::{Received, Wire};
+use crate::access_log::ring::Writer;
 use crate::http::date::Date;
 use crate::http::head::FieldSpan;
 use crate::http::provenance::{FRESH_ID_BYTES, hex_id};
@@ -116,6 +118,12 @@ pub struct Context {
     pub buffers: Buffers,
     /// Memory of exchanges that have ended.
     pub flights: FlightStore,
+    /// Whether requests are logged.
+    pub logs: bool,
+    /// Where they are logged to.
+    pub log: Writer,
+    /// Memory of entries that were written.
+    pub entries: EntryStore,
     /// This thread's connections that stand in the line.
     pub waiters: BTreeMap<Turn, Key>,
     /// Requests of this thread that the retries' budget was told of.
@@ -153,6 +161,9 @@ impl Context {
             backends: Backends::new(thread, seed),
             buffers: Buffers::default(),
             flights: FlightStore::default(),
+            logs: false,
+            log: Writer::default(),
+            entries: EntryStore::default(),
             waiters: BTreeMap::new(),
             told_requests: 0,
             told_second: 0,

@@ -58,7 +58,7 @@ pub struct Dial {
     pub stage: Stage,
     /// Hash of what the algorithm hashes.
     pub key: u64,
-    /// Since when its answer is waited for, in microseconds of the process's clock, where that matters: for
+    /// Since when its answer is waited for, in microseconds of the process's clock: for
     /// HTTP since the request was sent, for a session since its connection was begun.
     asked_us: Option<u64>,
     /// No kept connection is wanted, since one has failed.
@@ -184,7 +184,7 @@ impl Dial {
 
     /// The backend's answer is waited for from now on.
     pub fn await_answer(&mut self, context: &Context) {
-        self.asked_us = context.backends.measures().then_some(context.now_us);
+        self.asked_us = Some(context.now_us);
     }
 
     /// The backend has begun to answer, or taken the connection of a session.
@@ -194,7 +194,10 @@ impl Dial {
             let now_us = context.now_us;
             let failed = outcome.is_failure();
             let backends = &mut context.backends;
-            backends.observe(stay.place, took_us, failed, now_us);
+            backends.count_answer(stay.place, took_us);
+            if backends.measures() {
+                backends.observe(stay.place, took_us, failed, now_us);
+            }
         }
     }
 

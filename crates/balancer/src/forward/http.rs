@@ -19,10 +19,14 @@
 //! has gone shows as a reset, and the exchange is given up, the backend's connection with it. Where
 //! [`ClientClose::Abort`](model::ClientClose) is set, a FIN does the same until the answer begins.
 
+use model::Termination;
+use model::access::AccessKind;
+
+use super::access::Entry;
 use super::admission::{Outcome, Stay};
 use super::buffers::Buffers;
 use super::context::{Context, Scratch};
-use super::dial::Dial;
+use super::dial::{Dial, Stage};
 use super::http_request::is_blank;
 use super::outbox::Outbox;
 use super::peer::{Peer, Step};
@@ -97,6 +101,8 @@ pub struct HttpSession {
     pub(super) flight: Option<Box<Flight>>,
     /// How slow the client is.
     pub(super) pace: Pace,
+    /// What is to be logged of the request under way.
+    pub(super) entry: Option<Box<Entry>>,
 }
 
 impl Default for HttpSession {
@@ -109,6 +115,7 @@ impl Default for HttpSession {
             outbox: Outbox::default(),
             flight: None,
             pace: Pace::default(),
+            entry: None,
         }
     }
 }
@@ -122,8 +129,10 @@ impl HttpSession {
             Phase::Answering(closing) => self.finish_answer(closing, peer, context),
             Phase::Lingering => linger(peer, context, scratch),
         };
-        if step == Step::Blocked {
-            self.pace_client(peer, context);
+        match step {
+            Step::Blocked => self.pace_client(peer, context),
+            Step::Close => self.blame_client(context),
+            _ => {}
         }
         step
     }
@@ -146,7 +155,7 @@ impl HttpSession {
             Phase::Reading if is_blank(&self.held) => self.end_quiet(peer, context),
             Phase::Reading => self.reply(Reason::RequestTimeout, peer, context, scratch),
             Phase::Exchanging => self.time_out_exchange(peer, context, scratch),
-            Phase::Answering(_) => Step::Reset,
+            Phase::Answering(_) => self.break_off(Termination::ClientTimeoutInResponse),
             Phase::Lingering => self.end_lingering(in_time, peer, context),
         }
     }
@@ -174,6 +183,7 @@ impl HttpSession {
         }
         self.outbox.clear(&mut context.buffers);
         peer.at_the_latest = u64::MAX;
+        self.close_entry(peer, context);
         match closing {
             Closing::Stays => {
                 self.phase = Phase::Reading;
@@ -222,6 +232,7 @@ impl HttpSession {
         context: &mut Context,
         scratch: &mut Scratch,
     ) -> Step {
+        self.note_reply(reason, peer, context);
         if !self.outbox.is_empty() {
             // An interim answer is half-way out: nothing else can begin here.
             return self.reset(Outcome::of(reason), context);
@@ -247,6 +258,10 @@ impl HttpSession {
             Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
             _ => add(&counters.errors, 1),
         }
+        // The host's and the balancer's own questions are no traffic.
+        if !matches!(reason, Reason::LastHop | Reason::Progress) {
+            counters.count_answer(reason.status());
+        }
         self.give_up(Outcome::of(reason), context);
         peer.at_the_latest = u64::MAX;
         scratch.out.clear();
@@ -270,10 +285,85 @@ impl HttpSession {
     }
 
     /// Gives all memory back, at the connection's end.
-    pub fn end(&mut self, context: &mut Context) {
+    pub fn end(&mut self, peer: &mut Peer, context: &mut Context) {
+        if let Some(entry) = &mut self.entry {
+            entry.blame(match context.leaving {
+                true => Termination::BalancerEnded,
+                false => Termination::BalancerFault,
+            });
+        }
+        self.close_entry(peer, context);
         self.give_up(Outcome::Untold, context);
         self.outbox.clear(&mut context.buffers);
         context.buffers.release(std::mem::take(&mut self.held));
+    }
+}
+
+impl HttpSession {
+    /// The connection is cut off under the exchange, for this reason.
+    pub(super) fn break_off(&mut self, termination: Termination) -> Step {
+        if let Some(entry) = &mut self.entry {
+            entry.blame(termination);
+        }
+        Step::Reset
+    }
+
+    /// The balancer answers by itself. What the checker and the balancer itself ask is not logged.
+    fn note_reply(&mut self, reason: Reason, peer: &Peer, context: &mut Context) {
+        if matches!(reason, Reason::LastHop | Reason::Progress) {
+            self.entry = None;
+            return;
+        }
+        if self.entry.is_none() {
+            self.open_late(peer, context);
+        }
+        if let Some(entry) = &mut self.entry {
+            entry.answer(reason);
+        }
+    }
+
+    /// Opens the entry of a request whose head was never understood.
+    fn open_late(&mut self, peer: &Peer, context: &mut Context) {
+        self.entry = context.open_entry(AccessKind::Http, peer);
+        if let Some(entry) = &mut self.entry {
+            entry.began_before(self.pace.waited_ms(context.now));
+        }
+    }
+
+    /// The client has gone within a request's head.
+    pub(super) fn lose_head(&mut self, peer: &Peer, context: &mut Context) {
+        self.open_late(peer, context);
+        self.break_off(Termination::ClientClosedInRequestHead);
+    }
+
+    /// The client has gone: says at which stage.
+    fn blame_client(&mut self, context: &Context) {
+        let Some(entry) = &mut self.entry else {
+            return;
+        };
+        let Some(flight) = self.flight.as_deref() else {
+            entry.blame(Termination::ClientClosedInResponse);
+            return;
+        };
+        let upstream = flight.upstream.and_then(|key| context.upstreams.get(key));
+        entry.blame(if flight.passed {
+            Termination::ClientClosedInResponse
+        } else if flight.dial.stage != Stage::AtBackend {
+            Termination::ClientClosedInQueue
+        } else if !flight.exchange.request_is_whole() {
+            Termination::ClientClosedInRequestBody
+        } else if upstream.is_some_and(|upstream| upstream.connecting) {
+            Termination::ClientClosedWhileConnecting
+        } else {
+            Termination::ClientClosedBeforeResponse
+        });
+    }
+
+    /// The request has ended, one way or another.
+    pub(super) fn close_entry(&mut self, peer: &mut Peer, context: &mut Context) {
+        if let Some(entry) = self.entry.take() {
+            context.write_entry(entry, peer);
+        }
     }
 }
 

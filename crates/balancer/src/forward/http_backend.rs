@@ -1,6 +1,8 @@
 //! Which connection carries an exchange. [`Dial`](super::dial::Dial) finds it; here it is put to use, and
 //! what failed is told the client or tried again.
 
+use model::Termination;
+
 use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::dial::{Dialed, Kept, Stage, reason_of};
@@ -39,9 +41,17 @@ impl HttpSession {
         let (stay, upstream, step) = match dialed {
             Dialed::Lent(stay, upstream) => (stay, upstream, Step::Again),
             Dialed::Begun(stay, upstream) => (stay, upstream, Step::Blocked),
-            Dialed::Waits => return Step::Blocked,
+            Dialed::Waits => {
+                if let Some(entry) = &mut self.entry {
+                    entry.wait(context);
+                }
+                return Step::Blocked;
+            }
             Dialed::Failed(reason) => return self.reply(reason, peer, context, scratch),
         };
+        if let Some(entry) = &mut self.entry {
+            entry.enter(stay, step == Step::Blocked, context);
+        }
         flight.stay = Some(stay);
         flight.upstream = Some(upstream);
         step
@@ -125,6 +135,9 @@ impl HttpSession {
             Ok(()) => {
                 upstream.connecting = false;
                 flight.dial.connected();
+                if let Some(entry) = &mut self.entry {
+                    entry.connected(context);
+                }
                 peer.expect_within(context.snapshot.timeouts.idle_ms, context);
                 Step::Again
             }
@@ -149,6 +162,9 @@ impl HttpSession {
             return self.reply(reason, peer, context, scratch);
         }
         flight.begin_again(&mut context.buffers);
+        if let Some(entry) = &mut self.entry {
+            entry.retry();
+        }
         self.dial(peer, context, scratch)
     }
 
@@ -208,7 +224,7 @@ impl HttpSession {
             return self.leave_and_go_on(Reason::ConnectTimeout, peer, context, scratch);
         }
         if flight.passed {
-            return Step::Reset;
+            return self.break_off_answer(context);
         }
         let client_is_slow = flight.exchange.awaits_request() && !flight.request.waits();
         let reason = if client_is_slow {
@@ -234,8 +250,17 @@ impl HttpSession {
             Some(flight) if !flight.passed => {
                 self.reply(Reason::TotalTimeout, peer, context, scratch)
             }
-            _ => Step::Reset,
+            _ => self.break_off(Termination::TotalTimeout),
         }
+    }
+
+    /// Within the answer nothing has moved for too long.
+    fn break_off_answer(&mut self, context: &Context) -> Step {
+        let reason = match self.awaits_client(context) {
+            true => Termination::ClientTimeoutInResponse,
+            false => Termination::BackendTimeoutInResponse,
+        };
+        self.break_off(reason)
     }
 
     /// The backend was taken out, and the time for what it had under way is over.
@@ -246,7 +271,7 @@ impl HttpSession {
         scratch: &mut Scratch,
     ) -> Step {
         match &self.flight {
-            Some(flight) if flight.passed => Step::Reset,
+            Some(flight) if flight.passed => self.break_off(Termination::Drained),
             Some(flight) if flight.may_repeat() => {
                 self.leave_and_go_on(Reason::Drained, peer, context, scratch)
             }

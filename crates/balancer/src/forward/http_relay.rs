@@ -3,6 +3,8 @@
 //! Bytes go from the scratch buffer of one read straight to the other side; only what that does not take
 //! is held. The bytes of long bodies do not come by here: see [`super::http_splice`].
 
+use model::Termination;
+
 use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession, Phase, land};
@@ -165,8 +167,13 @@ impl HttpSession {
             flight.passed = true;
             let took_us = context.now_us.saturating_sub(flight.began_us);
             context.latency().first_byte.note(took_us);
+            let status = flight.exchange.status();
+            context.counters().count_answer(status);
+            if let Some(entry) = &mut self.entry {
+                entry.first_byte(status, context);
+            }
             if let Some(stay) = flight.stay {
-                let outcome = Outcome::Answered(flight.exchange.status());
+                let outcome = Outcome::Answered(status);
                 flight.dial.answered(stay, outcome, context);
             }
             note_kind(flight, context);
@@ -266,12 +273,16 @@ impl HttpSession {
             Some(flight) if !flight.passed => {
                 self.reply(Reason::MalformedResponse, peer, context, scratch)
             }
-            _ => self.reset(Outcome::Failed(Reason::MalformedResponse), context),
+            _ => {
+                self.break_off(Termination::MalformedInResponse);
+                self.reset(Outcome::Failed(Reason::MalformedResponse), context)
+            }
         }
     }
 
     /// The backend's connection ended within the answer, whose head was passed on.
     pub(super) fn cut_off(&mut self, context: &mut Context) -> Step {
+        self.break_off(Termination::BackendClosedInResponse);
         self.reset(Outcome::Failed(Reason::BackendClosed), context)
     }
 

@@ -1,5 +1,7 @@
 //! Reading: from the first byte of a request to the exchange that it begins.
 
+use model::access::AccessKind;
+
 use super::context::{Context, FRUGAL_BYTES, Scratch};
 use super::dial::Dial;
 use super::http::{Flight, HttpSession, Phase};
@@ -99,7 +101,12 @@ impl HttpSession {
                 self.held = context.buffers.hold(bytes);
                 Err(Step::Blocked)
             }
-            Received::Ended | Received::Failed(_) => Err(Step::Close),
+            Received::Ended | Received::Failed(_) => {
+                if !is_blank(scratch.input.get(..held).unwrap_or_default()) {
+                    self.lose_head(peer, context);
+                }
+                Err(Step::Close)
+            }
         }
     }
 
@@ -126,6 +133,13 @@ impl HttpSession {
         if head.hops_left == Some(0) {
             return self.reply(Reason::LastHop, peer, context, scratch);
         }
+        self.entry = context.open_entry(AccessKind::Http, peer);
+        let id = context.next_request_id();
+        if let Some(entry) = &mut self.entry {
+            let name = &context.snapshot.policy.forwarding.request_id;
+            let id = id.zip(name.as_deref().map(str::as_bytes));
+            entry.describe(&head, id, peer.trusted);
+        }
         let mut exchange = Exchange::begin(&head);
         let body = exchange
             .bound_request(context.snapshot.edge.body_bytes)
@@ -139,7 +153,6 @@ impl HttpSession {
             let front = context.snapshot.edge.front;
             proxy_protocol::write(version, peer.address, front, &mut request);
         }
-        let id = context.next_request_id();
         let snapshot = &context.snapshot;
         let forwarding = &snapshot.policy.forwarding;
         let origin = Origin {

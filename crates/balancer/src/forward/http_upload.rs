@@ -2,6 +2,8 @@
 //!
 //! As long as nothing but the first piece was sent it is held, so that it can be sent again.
 
+use model::Termination;
+
 use super::admission::Outcome;
 use super::context::{Context, Scratch};
 use super::http::{Flight, HttpSession};
@@ -64,7 +66,10 @@ impl HttpSession {
         let input = input.get_mut(..count).unwrap_or_default();
         let body = match flight.exchange.take_request(input) {
             Ok(body) => body,
-            Err(_) if flight.passed => return self.reset(Outcome::Untold, context),
+            Err(_) if flight.passed => {
+                self.break_off(Termination::MalformedRequestBody);
+                return self.reset(Outcome::Untold, context);
+            }
             Err(malformed) => {
                 return self.reply(Reason::Rejected(malformed), peer, context, scratch);
             }

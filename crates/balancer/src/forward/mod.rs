@@ -8,12 +8,14 @@
 //! ```
 //!
 //! A turn takes the time and the newest snapshot once, gives each connection with an event its turn, then
-//! fires timers. On the steady path there is no lock, no log and no memory taken.
+//! fires timers. On the steady path there is no lock, no memory taken, and no log but the
+//! access log's words in a ring.
 //!
 //! What a thread shares with others is in [`crate::shared`]: a number that says whether to look for a new
 //! snapshot, its counters, and orders about listening.
 
 mod accept;
+mod access;
 mod admission;
 mod backends;
 mod buffers;

@@ -32,6 +32,10 @@ pub struct Peer {
     pub timer: Timer,
     /// The time in milliseconds that no deadline goes beyond: the bound on a whole request.
     pub at_the_latest: u64,
+    /// Bytes that came since the last entry of the access log.
+    pub moved_in: u64,
+    /// Bytes that went since then.
+    pub moved_out: u64,
 }
 
 impl Peer {
@@ -84,16 +88,18 @@ impl Peer {
         Ok(sent)
     }
 
-    fn count_in(&self, received: Received, context: &Context) {
+    fn count_in(&mut self, received: Received, context: &Context) {
         if let Received::Bytes(count) = received
             && !self.own
         {
+            self.moved_in += count as u64;
             add(&context.counters().bytes_in, count as u64);
         }
     }
 
-    fn count_out(&self, sent: usize, context: &Context) {
+    fn count_out(&mut self, sent: usize, context: &Context) {
         if !self.own {
+            self.moved_out += sent as u64;
             add(&context.counters().bytes_out, sent as u64);
         }
     }

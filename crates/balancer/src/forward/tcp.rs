@@ -14,8 +14,11 @@
 //!                        └─ it had not ── the client has acknowledged all ─────▶ reset
 //! ```
 
+use model::Termination;
+use model::access::AccessKind;
 use rustix::io::Errno;
 
+use super::access::{Entry, termination_of};
 use super::admission::{Outcome, Stay};
 use super::context::{Context, Scratch};
 use super::dial::{Dial, Dialed, Kept, Stage, reason_of};
@@ -46,6 +49,8 @@ pub struct TcpSession {
     unconfirmed: bool,
     /// The backend's connection has broken.
     lost: Option<Lost>,
+    /// What is to be logged.
+    entry: Option<Box<Entry>>,
 }
 
 /// What a backend whose connection has broken had said before.
@@ -71,6 +76,7 @@ impl TcpSession {
             down: Lane::default(),
             unconfirmed: false,
             lost: None,
+            entry: context.open_entry(AccessKind::Tcp, peer),
         };
         let step = session.dial(peer, context);
         (session, step)
@@ -84,6 +90,7 @@ impl TcpSession {
         stay: Stay,
         to_backend: Outbox,
         to_client: Outbox,
+        entry: Option<Box<Entry>>,
         context: &mut Context,
     ) -> Self {
         context.note_outcome(stay, Outcome::Answered(101));
@@ -95,6 +102,7 @@ impl TcpSession {
             down: Lane::new(to_client),
             unconfirmed: false,
             lost: None,
+            entry,
         }
     }
 
@@ -106,13 +114,21 @@ impl TcpSession {
     fn take_dialed(&mut self, dialed: Dialed, context: &mut Context) -> Step {
         match dialed {
             Dialed::Lent(stay, upstream) | Dialed::Begun(stay, upstream) => {
+                if let Some(entry) = &mut self.entry {
+                    entry.enter(stay, true, context);
+                }
                 self.stay = Some(stay);
                 self.upstream = Some(upstream);
                 self.dial.await_answer(context);
                 Step::Blocked
             }
-            Dialed::Waits => Step::Blocked,
-            Dialed::Failed(_) => fail(context),
+            Dialed::Waits => {
+                if let Some(entry) = &mut self.entry {
+                    entry.wait(context);
+                }
+                Step::Blocked
+            }
+            Dialed::Failed(reason) => self.fail(reason, context),
         }
     }
 
@@ -142,7 +158,7 @@ impl TcpSession {
         if let Some(upstream) = upstream {
             upstream.wire.reset_on_close();
         }
-        Step::Reset
+        self.break_off(Termination::Drained)
     }
 
     /// The backend's connection, while there is one.
@@ -154,7 +170,7 @@ impl TcpSession {
     /// Does the next thing that can be done.
     pub fn step(&mut self, peer: &mut Peer, context: &mut Context, scratch: &mut Scratch) -> Step {
         if self.dial.stage != Stage::AtBackend {
-            return wait_for_backend(peer, context);
+            return self.wait_for_backend(peer, context);
         }
         let Some(upstream) = self.upstream.and_then(|key| context.upstreams.get(key)) else {
             return Step::Reset;
@@ -162,10 +178,16 @@ impl TcpSession {
         if upstream.connecting {
             return self.await_connection(peer, context);
         }
-        if self.lost == Some(Lost::CutOff) && self.down.has_delivered() {
-            return await_taking_in(peer, context);
-        }
         let upstream = self.upstream;
+        if self.lost == Some(Lost::CutOff) && self.down.has_delivered() {
+            // A client that says all before it reads is not kept waiting.
+            let ends = &mut Ends { peer, upstream };
+            return match self.up.advance(End::Client, ends, context, scratch) {
+                Ok(true) => Step::Again,
+                Ok(false) => await_taking_in(peer, context),
+                Err(broken) => self.take_break([Some(broken), None], context),
+            };
+        }
         let ends = &mut Ends { peer, upstream };
         let moved = [
             self.up.advance(End::Client, ends, context, scratch),
@@ -197,7 +219,7 @@ impl TcpSession {
         };
         if client_is_gone {
             upstream.wire.reset_on_close();
-            return Step::Reset;
+            return self.break_off(Termination::ClientReset);
         }
         // What it had sent is read to the end, whatever the events say.
         upstream.wire.readable = true;
@@ -208,6 +230,10 @@ impl TcpSession {
             false => Lost::CutOff,
         });
         self.up.lose_sink(context);
+        self.break_off(match self.lost {
+            Some(Lost::Ended) => Termination::BackendClosed,
+            _ => Termination::BackendReset,
+        });
         if down.is_some() {
             self.down.lose_source();
         }
@@ -227,6 +253,7 @@ impl TcpSession {
             return Step::Reset;
         };
         if peer.wire.broken {
+            self.break_off(Termination::ClientClosedWhileConnecting);
             return Step::Close;
         }
         if !upstream.wire.writable {
@@ -239,6 +266,9 @@ impl TcpSession {
         upstream.wire.readable = true;
         self.unconfirmed = true;
         self.dial.connected();
+        if let Some(entry) = &mut self.entry {
+            entry.connected(context);
+        }
         if let Some(stay) = &mut self.stay {
             self.dial.answered(*stay, Outcome::Connected, context);
             context.note_outcome(*stay, Outcome::Connected);
@@ -254,8 +284,8 @@ impl TcpSession {
             Stage::AtBackend => {}
             Stage::Pausing => return self.dial(peer, context),
             Stage::InLine(..) => {
-                self.dial.time_out_line(context);
-                return fail(context);
+                let reason = self.dial.time_out_line(context);
+                return self.fail(reason, context);
             }
         }
         let upstream = self.upstream.and_then(|key| context.upstreams.get(key));
@@ -265,7 +295,7 @@ impl TcpSession {
         match self.lost {
             Some(Lost::CutOff) if self.down.has_delivered() => await_taking_in(peer, context),
             Some(Lost::Ended) if self.down.has_ended() => Step::Close,
-            _ => Step::Reset,
+            _ => self.break_off(Termination::IdleTimeout),
         }
     }
 
@@ -274,10 +304,39 @@ impl TcpSession {
         let stay = self.stay;
         self.leave_backend(Outcome::of(reason), context);
         if stay.is_some_and(|stay| self.dial.may_go_on(stay, reason, context)) {
+            if let Some(entry) = &mut self.entry {
+                entry.retry();
+            }
             self.dial(peer, context)
         } else {
-            fail(context)
+            self.fail(reason, context)
         }
+    }
+
+    /// The session waits for a backend. A client that broke off has gone; one that has ended its half without a
+    /// word is taken to have, where that is wanted.
+    fn wait_for_backend(&mut self, peer: &Peer, context: &Context) -> Step {
+        let aborts = context.snapshot.edge.aborts;
+        let has_ended = aborts && peer.wire.hung_up && peer.wire.peek() == Received::Ended;
+        if !peer.wire.broken && !has_ended {
+            return Step::Blocked;
+        }
+        self.break_off(Termination::ClientClosedInQueue);
+        Step::Close
+    }
+
+    /// No backend takes the session.
+    fn fail(&mut self, reason: Reason, context: &Context) -> Step {
+        add(&context.counters().errors, 1);
+        self.break_off(termination_of(reason))
+    }
+
+    /// The session is cut off, for this reason.
+    fn break_off(&mut self, termination: Termination) -> Step {
+        if let Some(entry) = &mut self.entry {
+            entry.blame(termination);
+        }
+        Step::Reset
     }
 
     fn leave_backend(&mut self, outcome: Outcome, context: &mut Context) {
@@ -290,7 +349,16 @@ impl TcpSession {
     }
 
     /// Gives all memory back, at the connection's end.
-    pub fn end(&mut self, context: &mut Context) {
+    pub fn end(&mut self, peer: &mut Peer, context: &mut Context) {
+        if let Some(mut entry) = self.entry.take() {
+            if !(self.up.has_ended() && self.down.has_ended()) {
+                entry.blame(match context.leaving {
+                    true => Termination::BalancerEnded,
+                    false => Termination::BalancerFault,
+                });
+            }
+            context.write_entry(entry, peer);
+        }
         self.dial.leave_line(context);
         self.leave_backend(Outcome::Untold, context);
         self.up.end(context);
@@ -314,21 +382,6 @@ fn bound_from_now(within_ms: u64, peer: &mut Peer, context: &Context) {
     if peer.at_the_latest == u64::MAX {
         peer.at_the_latest = context.now.saturating_add(within_ms);
     }
-}
-
-/// No backend takes the session.
-fn fail(context: &Context) -> Step {
-    add(&context.counters().errors, 1);
-    Step::Reset
-}
-
-/// The session waits for a backend. A client that broke off has gone; one that has ended its half without a
-/// word is taken to have, where that is wanted.
-fn wait_for_backend(peer: &Peer, context: &Context) -> Step {
-    let aborts = context.snapshot.edge.aborts;
-    let has_gone =
-        peer.wire.broken || (aborts && peer.wire.hung_up && peer.wire.peek() == Received::Ended);
-    if has_gone { Step::Close } else { Step::Blocked }
 }
 
 /// A stay of which all is told that a circuit wants to know.

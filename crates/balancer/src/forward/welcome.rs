@@ -4,7 +4,7 @@
 //! one that is believed, else the connection's own. It is held to the allowed networks and the bounds for
 //! one client, and it is what backends are told.
 
-use model::{TrafficType, contains};
+use model::{Termination, TrafficType, contains};
 
 use super::client::{Client, Session};
 use super::context::{Context, Scratch};
@@ -60,6 +60,7 @@ impl Client {
             }
             Err(_) => {
                 add(&context.counters().rejected, 1);
+                context.log_refusal(Termination::MalformedProxyHeader, &mut self.peer);
                 Step::Reset
             }
         }
@@ -76,6 +77,7 @@ impl Client {
             self.peer.counted_client = context.shared.connections.enter_client(address, most);
             if !self.peer.counted_client {
                 add(&context.counters().crowding_clients, 1);
+                context.log_refusal(Termination::TooManyConnections, &mut self.peer);
                 return Step::Reset;
             }
         }
@@ -100,6 +102,7 @@ impl Client {
     fn turn_away(&mut self, context: &mut Context, scratch: &mut Scratch) -> Step {
         add(&context.counters().refused_clients, 1);
         if context.snapshot.traffic == TrafficType::Tcp {
+            context.log_refusal(Termination::ClientNotAllowed, &mut self.peer);
             return Step::Reset;
         }
         let mut session = HttpSession::default();

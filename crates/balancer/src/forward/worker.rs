@@ -175,6 +175,8 @@ impl Worker {
         self.epoch = Some(epoch);
         let newest = self.context.shared.snapshot();
         let before = std::mem::replace(&mut self.context.snapshot, newest);
+        self.context.logs =
+            self.context.snapshot.edge.logs && self.context.shared.logs.load(Ordering::Relaxed);
         if before.traffic != self.context.snapshot.traffic {
             self.adapt_listener();
         }

@@ -23,6 +23,10 @@ pub enum FieldKind {
     Date,
     /// `Expect`.
     Expect,
+    /// `traceparent`, meant for everybody on the way: passed on also where `Connection` names it.
+    TraceParent,
+    /// `tracestate`, likewise.
+    TraceState,
     /// Everything else, passed on unless `Connection` names it.
     Other,
 }
@@ -59,6 +63,8 @@ fn kind_of_plain(name: &[u8]) -> FieldKind {
         9 if is(b"forwarded") => FieldKind::Provenance,
         10 if is(b"connection") => FieldKind::Connection,
         10 if is(b"keep-alive") => FieldKind::HopByHop,
+        10 if is(b"tracestate") => FieldKind::TraceState,
+        11 if is(b"traceparent") => FieldKind::TraceParent,
         12 if is(b"max-forwards") => FieldKind::HopLimit,
         14 if is(b"content-length") => FieldKind::ContentLength,
         17 if is(b"transfer-encoding") => FieldKind::TransferEncoding,
@@ -92,7 +98,7 @@ fn kind_of_twin(name: &[u8]) -> FieldKind {
         *to = if from == b'_' { b'-' } else { from };
     }
     match kind_of_plain(twin.get(..length).unwrap_or_default()) {
-        FieldKind::Other => FieldKind::Other,
+        FieldKind::Other | FieldKind::TraceParent | FieldKind::TraceState => FieldKind::Other,
         _ => FieldKind::HopByHop,
     }
 }
@@ -136,6 +142,8 @@ mod tests {
             ("Max-Forwards", FieldKind::HopLimit),
             ("Expect", FieldKind::Expect),
             ("DATE", FieldKind::Date),
+            ("TraceParent", FieldKind::TraceParent),
+            ("tracestate", FieldKind::TraceState),
             ("Accept", FieldKind::Other),
             ("Hosts", FieldKind::Other),
             ("", FieldKind::Other),

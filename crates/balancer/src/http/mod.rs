@@ -26,6 +26,7 @@ pub mod reply;
 pub mod request;
 pub mod response;
 pub mod rewrite;
+pub mod trace;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,9 @@ pub struct RequestHead<'a> {
     /// How many more proxies the request may pass, where it is one that can be limited and is (RFC 9110,
     /// section 7.6.2). At 0 it is to be answered here.
     pub hops_left: Option<u32>,
+    /// The value of the only field `traceparent` (W3C Trace Context), which is passed on as it is; nothing where there
+    /// are several, of which none counts.
+    pub trace: Option<&'a [u8]>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -72,7 +75,17 @@ impl<'a> RequestHead<'a> {
             expects_continue: meaning.expects && line.version == Version::Http11,
             upgrade: meaning.upgrade(line.version, framing),
             hops_left: meaning.hop_limit.filter(|_| limited),
+            trace: meaning.trace.filter(|_| meaning.traces == 1),
         })
+    }
+
+    /// The value of the only field of this name; nothing where there are several.
+    #[must_use]
+    pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let is_named = |field: &&FieldSpan| field.name(self.bytes).eq_ignore_ascii_case(name);
+        let mut found = self.fields.iter().filter(is_named);
+        let first = found.next().filter(|_| found.next().is_none())?;
+        Some(first.value(self.bytes))
     }
 
     /// Whether doing it twice is as good as doing it once (RFC 9110, section 9.2.2).
@@ -167,6 +180,8 @@ struct Meaning<'a> {
     protocols: Option<&'a [u8]>,
     nominates: bool,
     hop_limit: Option<u32>,
+    trace: Option<&'a [u8]>,
+    traces: usize,
     expects: bool,
 }
 
@@ -201,9 +216,16 @@ impl<'a> Meaning<'a> {
                 self.expects = true;
                 Ok(())
             }
-            FieldKind::HopByHop | FieldKind::Provenance | FieldKind::Date | FieldKind::Other => {
+            FieldKind::TraceParent => {
+                self.trace = Some(value);
+                self.traces += 1;
                 Ok(())
             }
+            FieldKind::HopByHop
+            | FieldKind::Provenance
+            | FieldKind::Date
+            | FieldKind::TraceState
+            | FieldKind::Other => Ok(()),
         }
     }
 

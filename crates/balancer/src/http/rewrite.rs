@@ -39,6 +39,7 @@ pub fn write_request(head: &RequestHead<'_>, origin: Origin<'_>, out: &mut Vec<u
         FieldKind::ContentLength | FieldKind::TransferEncoding => {
             keep_framing(head.bytes, field, &mut rewritten)
         }
+        FieldKind::TraceParent | FieldKind::TraceState => true,
         FieldKind::Date | FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }
@@ -102,6 +103,8 @@ pub fn write_response(head: &ResponseHead<'_>, passing: Passing, out: &mut Vec<u
         | FieldKind::HopLimit
         | FieldKind::Expect
         | FieldKind::Date
+        | FieldKind::TraceParent
+        | FieldKind::TraceState
         | FieldKind::Other => {
             !(head.nominates && is_nominated(head.bytes, head.fields, field.name(head.bytes)))
         }

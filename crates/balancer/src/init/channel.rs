@@ -15,11 +15,18 @@ use super::error::InitError;
 /// The port's name, which the host gives to QEMU.
 const PORT: &str = "evenkeel.channel";
 
+/// The name of the port for the access log.
+const LOG_PORT: &str = "evenkeel.log";
+
 /// Where the kernel lists ports.
 const PORTS: &str = "/sys/class/virtio-ports";
 
 /// How long after its driver was loaded the port may take to appear.
 const PORT_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long after the channel the log's port may take. Without one there is no log: the machine was made by an
+/// older host.
+const LOG_DEADLINE: Duration = Duration::from_millis(500);
 
 /// Between two looks for it.
 const PORT_PAUSE: Duration = Duration::from_millis(2);
@@ -104,25 +111,38 @@ impl Channel {
     }
 }
 
-/// The device of our port, once its driver has made it.
+/// The open port for the access log, which the balancer inherits as it does the channel.
+pub(super) fn open_log() -> Option<OwnedFd> {
+    let device = await_port(LOG_PORT, LOG_DEADLINE)?;
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    open(&device, flags, Mode::empty()).ok()
+}
+
+/// The device of the channel's port.
 fn find_port() -> Result<PathBuf, InitError> {
+    await_port(PORT, PORT_DEADLINE).ok_or_else(|| {
+        InitError::Missing(format!("the machine has no virtio-serial port `{PORT}`"))
+    })
+}
+
+/// The device of a port, once its driver has made it.
+fn await_port(name: &str, within: Duration) -> Option<PathBuf> {
     let start = Instant::now();
-    while start.elapsed() < PORT_DEADLINE {
-        if let Some(device) = named_port(Path::new(PORTS)).filter(|device| device.exists()) {
-            return Ok(device);
+    while start.elapsed() < within {
+        let device = named_port(Path::new(PORTS), name);
+        if let Some(device) = device.filter(|device| device.exists()) {
+            return Some(device);
         }
         sleep(PORT_PAUSE);
     }
-    Err(InitError::Missing(format!(
-        "the machine has no virtio-serial port `{PORT}`"
-    )))
+    None
 }
 
-fn named_port(ports: &Path) -> Option<PathBuf> {
+fn named_port(ports: &Path, wanted: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(ports).ok()?;
     entries.flatten().find_map(|entry| {
         let name = fs::read_to_string(entry.path().join("name")).ok()?;
-        (name.trim_end() == PORT).then(|| Path::new("/dev").join(entry.file_name()))
+        (name.trim_end() == wanted).then(|| Path::new("/dev").join(entry.file_name()))
     })
 }
 
@@ -191,7 +211,7 @@ mod tests {
             fs::create_dir_all(ports.join(port)).unwrap();
             fs::write(ports.join(port).join("name"), name).unwrap();
         }
-        let found = named_port(&ports);
+        let found = named_port(&ports, PORT);
         fs::remove_dir_all(&ports).unwrap();
         assert_eq!(found, Some(PathBuf::from("/dev/vport1p1")));
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use balancer::supervisor::Companion;
-use model::figures::{BootMonitor, FIGURES_INTERVAL_S};
+use model::figures::{BootMonitor, FIGURES_INTERVAL_S, types_db};
 
 use super::error::InitError;
 
@@ -14,6 +14,8 @@ use super::error::InitError;
 const PROGRAM: &str = "/usr/sbin/collectd";
 /// Written here, for its password, with each boot.
 const CONFIG: &str = "/run/collectd.conf";
+/// What it has to know of our own types of figures.
+const TYPES: &str = "/run/evenkeel.types.db";
 /// Where it takes the balancer's figures.
 pub(super) const SOCKET: &str = "/run/collectd.sock";
 
@@ -22,16 +24,17 @@ pub(super) fn prepare(monitor: Option<&BootMonitor>) -> Result<Option<Companion>
     let Some(monitor) = monitor.filter(|_| Path::new(PROGRAM).exists()) else {
         return Ok(None);
     };
-    let write = || {
-        let mut options = fs::OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(CONFIG)?.write_all(text(monitor).as_bytes())
-    };
-    write().map_err(InitError::system::<std::io::Error>(format!(
-        "write {CONFIG}"
-    )))?;
+    for (path, text) in [(CONFIG, text(monitor)), (TYPES, types_db())] {
+        write(path, &text).map_err(InitError::system(format!("write {path}")))?;
+    }
     let arguments = ["-f", "-C", CONFIG].map(Into::into).to_vec();
     Ok(Some(Companion::new("collectd", PROGRAM.into(), arguments)))
+}
+
+fn write(path: &str, text: &str) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// Its configuration. A queue that is full drops what is oldest; small packets are sent sooner.
@@ -49,7 +52,7 @@ Interval {FIGURES_INTERVAL_S}
 BaseDir "/run"
 PIDFile "/run/collectd.pid"
 PluginDir "/usr/lib/collectd"
-TypesDB "/usr/share/collectd/types.db"
+TypesDB "/usr/share/collectd/types.db" "{TYPES}"
 ReadThreads 1
 WriteThreads 1
 WriteQueueLimitHigh 1000

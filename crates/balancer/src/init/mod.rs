@@ -21,7 +21,7 @@ mod mounts;
 mod nics;
 
 use std::convert::Infallible;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use balancer::supervisor::Supervisor;
 use balancer::supervisor::store::descriptor_of;
@@ -46,17 +46,26 @@ fn start() -> Result<Infallible, InitError> {
     mounts::mount_all()?;
     modules::load_all()?;
     let mut channel = channel::Channel::find()?;
+    let log = channel::open_log();
     let boot = channel.await_boot()?;
     identity::assume(&boot)?;
     nics::configure(&boot)?;
-    supervise(&channel, boot)
+    supervise(&channel, log.as_ref(), boot)
 }
 
 /// Runs the balancer for ever, and collectd beside it. The balancer inherits the channel, and finds who this VM
 /// is among what is kept for it.
-fn supervise(channel: &channel::Channel, boot: Boot) -> Result<Infallible, InitError> {
+fn supervise(
+    channel: &channel::Channel,
+    log: Option<&OwnedFd>,
+    boot: Boot,
+) -> Result<Infallible, InitError> {
     let number = channel.descriptor().as_raw_fd().to_string();
     let mut arguments = vec!["run", "--channel-fd", &number, "--clock", "own"];
+    let log = log.map(|log| log.as_raw_fd().to_string());
+    if let Some(log) = &log {
+        arguments.extend(["--log-fd", log]);
+    }
     let collectd = measuring::prepare(boot.monitor.as_ref())?;
     if collectd.is_some() {
         arguments.extend(["--collectd", measuring::SOCKET]);

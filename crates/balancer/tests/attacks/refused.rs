@@ -1,4 +1,4 @@
-//! What is refused, by rule: one row of the table in `docs/security.md` each, and what breaks the rule.
+//! What is refused, by rule: one row of the table in `docs/explanation/security.md` each, and what breaks the rule.
 
 /// A rule, and requests that break it.
 pub struct Rule {

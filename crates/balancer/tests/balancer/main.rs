@@ -2,7 +2,11 @@
 //! of the control channel and the backends played by the test.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod algorithms;
+#[cfg(test)]
+mod alone;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A supervisor that keeps a balancer running, and replaces it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,8 @@ use crate::support::{
 struct Supervised {
     host: Host,
     directory: tempfile::TempDir,
+    /// How the socket that the host connects to is called where processes' descriptors are listed.
+    socket: PathBuf,
 }
 
 impl Supervised {
@@ -24,6 +26,7 @@ impl Supervised {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("channel");
         let listener = UnixListener::bind(&path).unwrap();
+        let socket = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
         let options = Options {
             supervised: true,
             ..Options::default()
@@ -31,7 +34,11 @@ impl Supervised {
         let process = spawn("--listen-channel-fd", &OwnedFd::from(listener), &options);
         let host = Host::over(UnixStream::connect(&path).unwrap(), process, options);
         host.tell(&model::HostMessage::Boot(host.boot()));
-        Self { host, directory }
+        Self {
+            host,
+            directory,
+            socket,
+        }
     }
 
     fn reconnect(&mut self) {
@@ -58,21 +65,21 @@ impl Supervised {
     fn replace(&mut self, generation: u64) {
         let before = self.balancers();
         self.host.signal(libc::SIGUSR2);
-        eventually("there is a new process", || {
-            self.balancers()
-                .iter()
-                .any(|pid| !before.contains(pid))
-                .then_some(())
+        // The host's connection ends with the old one's part, which may take a connection up to then.
+        eventually("only a new process takes connections", || {
+            let takes = before.iter().any(|pid| self.takes_connections(*pid));
+            (!takes).then_some(())
         });
-        // The host's connection ends with the old one's part.
-        eventually("the host has a new partner", || {
-            self.reconnect();
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            self.host
-                .has_heard(|message| matches!(message, model::GuestMessage::Heartbeat(_)))
-                .then_some(())
-        });
+        self.reconnect();
         self.host.await_generation(Generation(generation));
+    }
+
+    /// Whether the host may have this process for a partner.
+    fn takes_connections(&self, pid: i32) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        open.into_iter().flatten().flatten().any(|descriptor| {
+            std::fs::read_link(descriptor.path()).is_ok_and(|file| file == self.socket)
+        })
     }
 }
 

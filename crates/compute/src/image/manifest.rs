@@ -99,6 +99,15 @@ impl Image {
         &self.directory
     }
 
+    /// Whether the balancer in it is another one than the program at `path`, as after an upgrade that left the image
+    /// alone. Where there is no such program, nothing can be told apart.
+    ///
+    /// It reads the whole program, some megabytes.
+    #[must_use]
+    pub fn has_another_balancer(&self, path: &Path) -> bool {
+        fs::read(path).is_ok_and(|program| sha256(&program) != self.manifest.balancer_sha256)
+    }
+
     /// What it is.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

@@ -15,7 +15,7 @@ impl Inner {
     /// Makes a machine of the pool the VM of `spec`, where there is one; the caller holds the VM's turn.
     ///
     /// # Errors
-    /// Whatever stood in the way; nothing runs then.
+    /// Whatever stood in the way, a machine among it that does not answer; nothing runs then.
     pub(crate) async fn claim(&self, spec: &VmSpec) -> Result<Option<Started>, ComputeError> {
         let Some(member) = self.pool.take(spec) else {
             return Ok(None);

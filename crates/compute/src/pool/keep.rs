@@ -1,8 +1,7 @@
 //! Keeps snapshot and pool as they are configured, beside everything else.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -14,9 +13,6 @@ use crate::vm::lock;
 
 /// Between two looks at whether something is to be made.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// Attempts that may fail, at snapshot and machines together, before VMs are booted cold for good.
-const MOST_FAILURES: u32 = 3;
 
 /// Makes the snapshot where there is none, and then machines one at a time, until the last clone of the
 /// [`crate::Compute`] is gone.
@@ -39,7 +35,7 @@ pub(crate) async fn keep(compute: Weak<Inner>) {
         }
         if inner.is_short_of_memory() {
             inner.pool.give_way().await;
-        } else if inner.is_at_rest() && inner.snapshot_failures() < MOST_FAILURES {
+        } else if inner.is_at_rest() && inner.may_try_snapshot() {
             inner.work_ahead(&machine).await;
         }
     }
@@ -90,16 +86,18 @@ impl Inner {
         match snapshot {
             None => self.make_snapshot(machine).await,
             Some(snapshot) if self.pool.len() < self.config.pool => {
-                match Member::make(&self.config, &self.network, machine, snapshot).await {
+                let from = snapshot.clone();
+                match Member::make(&self.config, &self.network, machine, from).await {
                     Ok(member) => {
                         tracing::info!(number = member.number, "a machine waits in the pool");
                         self.pool.add(member);
                         *lock(&self.ahead_trouble) = None;
                     }
-                    Err(error) => self.distrust_snapshot(&error),
+                    Err(error) => self.blame(Some(&snapshot), &error),
                 }
             }
-            Some(_) => {}
+            // Whatever stood in the way is over.
+            Some(_) => *lock(&self.ahead_trouble) = None,
         }
     }
 
@@ -114,7 +112,7 @@ impl Inner {
                 tracing::info!("VMs are restored from a snapshot from now on");
                 self.trust_snapshot(made);
             }
-            Err(error) => self.distrust_snapshot(&error),
+            Err(error) => self.blame(None, &error),
         }
     }
 
@@ -134,22 +132,49 @@ impl Inner {
         }
     }
 
-    /// Boots VMs until there is a new snapshot, and says so.
-    pub(crate) fn distrust_snapshot(&self, error: &SnapshotError) {
-        let failures = 1 + self.snapshot_failures.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.snapshot) = None;
-        self.pool.clear();
-        let next = match failures < MOST_FAILURES {
-            true => "a new one is made",
-            false => "no other is tried before the server is started again",
+    /// Takes note that no machine came from `snapshot`, or that none could be made. What is wrong with it costs it
+    /// its place; what the host lacks costs a pause.
+    pub(crate) fn blame(&self, snapshot: Option<&Arc<Snapshot>>, error: &SnapshotError) {
+        let consequence = lock(&self.trust).fail(error, Instant::now());
+        if consequence.is_guilty {
+            let mut current = lock(&self.snapshot);
+            // Another may have taken its place meanwhile.
+            if let (Some(ours), Some(theirs)) = (&*current, snapshot)
+                && Arc::ptr_eq(ours, theirs)
+            {
+                *current = None;
+                self.pool.clear();
+            }
+        }
+        let seconds = consequence.pause.as_secs();
+        let words = match (lock(&self.snapshot).is_some(), snapshot) {
+            (true, _) => format!(
+                "no machine is restored from the snapshot for {seconds} s, and VMs that no machine waits for are \
+                 booted: {error}; the snapshot is kept and tried again"
+            ),
+            (false, Some(_)) => format!(
+                "VMs are booted, since none can be restored from the snapshot: {error}; a new one is made in \
+                 {seconds} s"
+            ),
+            (false, None) => format!(
+                "VMs are booted, since no snapshot of one can be made: {error}; it is tried again in {seconds} s"
+            ),
         };
-        let words =
-            format!("VMs are booted, since none can be restored from a snapshot: {error}; {next}");
         tracing::warn!("{words}");
         *lock(&self.ahead_trouble) = Some(words);
     }
 
-    fn snapshot_failures(&self) -> u32 {
-        self.snapshot_failures.load(Ordering::Relaxed)
+    /// Takes note that a VM has come from `snapshot`. That says nothing of another that took its place meanwhile.
+    pub(crate) fn praise(&self, snapshot: &Arc<Snapshot>) {
+        let is_current =
+            matches!(&*lock(&self.snapshot), Some(current) if Arc::ptr_eq(current, snapshot));
+        if is_current {
+            lock(&self.trust).succeed();
+            *lock(&self.ahead_trouble) = None;
+        }
+    }
+
+    pub(crate) fn may_try_snapshot(&self) -> bool {
+        lock(&self.trust).may_try(Instant::now())
     }
 }

@@ -14,7 +14,7 @@ use crate::directory::Directory;
 use crate::launch::{inheritable, number};
 use crate::memory::{Share, need_mib, used_mib};
 use crate::owner::{Owner, Purpose};
-use crate::pidfd::Process;
+use crate::pidfd::{KILL_DEADLINE, Process};
 use crate::qemu::{Machine, Memory, Nic, Plan, Qmp, begin};
 use crate::snapshot::{Snapshot, SnapshotError, load};
 use crate::trial::first_words;
@@ -86,7 +86,7 @@ impl Member {
         let number = draw_number().map_err(|e| SnapshotError::File("draw a number", e))?;
         let directory = Directory::of_spare(&config.directory, number);
         let made = directory.ensure();
-        made.map_err(|error| SnapshotError::Machine(error.to_string()))?;
+        made.map_err(SnapshotError::Host)?;
         let started = start(config, network, machine, (&snapshot, number, &directory)).await;
         let process = match started {
             Ok(process) => process,
@@ -132,7 +132,7 @@ impl Member {
         let ended = process.try_clone();
         end(process, &self.directory);
         if let Ok(ended) = ended {
-            let _how = ended.ended().await;
+            let _how = timeout(KILL_DEADLINE, ended.ended()).await;
         }
     }
 
@@ -171,7 +171,7 @@ impl Guard {
         let words = timeout(WORDS_DEADLINE, first_words(&self.directory.channel())).await;
         let _stays_until_it_stands_still = words.map_err(|_| {
             let seconds = WORDS_DEADLINE.as_secs();
-            SnapshotError::Machine(format!("it is silent for {seconds} s"))
+            SnapshotError::Late(format!("it is silent for {seconds} s"))
         })?;
         qmp.execute("stop").await?;
         Ok(qmp)

@@ -124,6 +124,10 @@ impl Plan<'_> {
             "-device",
             "virtserialport,chardev=channel,name=evenkeel.channel",
         );
+        // Apart from the channel, so that a full log holds no heartbeat up.
+        let log = escaped(&self.directory.log_socket());
+        line.path("-chardev", &socket("log"), &log);
+        line.option("-device", "virtserialport,chardev=log,name=evenkeel.log");
         line.path("-chardev", &socket("qmp"), &escaped(&self.directory.qmp()));
         line.option("-mon", "chardev=qmp,mode=control");
     }
@@ -259,6 +263,8 @@ tsc=reliable -- init
 -chardev socket,id=channel,server=on,wait=off,path=/run/ek/vm7/channel.sock
 -device virtio-serial-device
 -device virtserialport,chardev=channel,name=evenkeel.channel
+-chardev socket,id=log,server=on,wait=off,path=/run/ek/vm7/log.sock
+-device virtserialport,chardev=log,name=evenkeel.log
 -chardev socket,id=qmp,server=on,wait=off,path=/run/ek/vm7/qmp.sock
 -mon chardev=qmp,mode=control
 -netdev tap,id=front,fd=64

@@ -1,6 +1,7 @@
 //! A client of QEMU's control protocol, as small as a VM's life needs.
 //!
-//! QEMU serves one client on its socket; a later one waits until the earlier is gone.
+//! QEMU serves one client on its socket; a later one waits until the earlier is gone. No exchange lasts longer than
+//! [`ANSWER_DEADLINE`], whatever state QEMU is in: one that is stopped by a signal takes commands and never answers.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -13,6 +14,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Duration, timeout};
+
+/// Within which QEMU answers a command, or greets. It takes a millisecond, and some hundred on a busy host.
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Bytes in one message of QEMU's. What we ask for is answered in far fewer.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
@@ -29,6 +34,10 @@ pub(crate) enum QmpError {
     /// QEMU refused a command.
     #[error("QMP `{command}`: {message}")]
     Refused { command: String, message: String },
+    /// QEMU is there and does not answer. The connection is of no use any more: a late answer would be taken for
+    /// that to another command.
+    #[error("QMP `{command}`: no answer within {} s", ANSWER_DEADLINE.as_secs())]
+    Silent { command: String },
 }
 
 /// What happens to a machine.
@@ -53,14 +62,18 @@ pub(crate) struct Qmp {
 impl Qmp {
     /// Connects and agrees on capabilities.
     pub(crate) async fn connect(socket: &Path) -> Result<Self, QmpError> {
-        let (reader, writer) = UnixStream::connect(socket).await?.into_split();
-        let mut qmp = Self {
-            reader: BufReader::new(reader),
-            writer,
-            line: Vec::new(),
-            events: VecDeque::new(),
+        let greeted = async {
+            let (reader, writer) = UnixStream::connect(socket).await?.into_split();
+            let mut qmp = Self {
+                reader: BufReader::new(reader),
+                writer,
+                line: Vec::new(),
+                events: VecDeque::new(),
+            };
+            let _greeting = qmp.read().await?;
+            Ok(qmp)
         };
-        let _greeting = qmp.read().await?;
+        let mut qmp = in_time("connect", greeted).await?;
         qmp.execute("qmp_capabilities").await?;
         Ok(qmp)
     }
@@ -77,13 +90,24 @@ impl Qmp {
         arguments: Value,
     ) -> Result<Value, QmpError> {
         let line = line_of(command, arguments);
-        self.writer.write_all(line.as_bytes()).await?;
-        self.answer(command).await
+        let exchange = async {
+            self.writer.write_all(line.as_bytes()).await?;
+            self.answer(command).await
+        };
+        in_time(command, exchange).await
     }
 
     /// Hands QEMU a copy of a descriptor, which it knows by `name` from then on.
     pub(crate) async fn give(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
-        let line = line_of("getfd", json!({ "fdname": name }));
+        let exchange = async {
+            let line = line_of("getfd", json!({ "fdname": name }));
+            self.send(&line, fd).await?;
+            self.answer("getfd").await.map(|_nothing| ())
+        };
+        in_time("getfd", exchange).await
+    }
+
+    async fn send(&self, line: &str, fd: BorrowedFd<'_>) -> Result<(), QmpError> {
         let stream: &UnixStream = self.writer.as_ref();
         loop {
             stream.writable().await?;
@@ -92,12 +116,11 @@ impl Qmp {
             }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // So short a line goes whole or not at all into a socket that is not full.
-                Ok(sent) if sent == line.len() => break,
+                Ok(sent) if sent == line.len() => return Ok(()),
                 Ok(_) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Err(error) => return Err(error.into()),
             }
         }
-        self.answer("getfd").await.map(|_nothing| ())
     }
 
     /// The answer to the command that was just sent. Events that come before it are kept.
@@ -157,6 +180,18 @@ impl Qmp {
             }
         }
     }
+}
+
+/// The outcome of one exchange, or word that QEMU does not answer.
+async fn in_time<T>(
+    command: &str,
+    exchange: impl Future<Output = Result<T, QmpError>>,
+) -> Result<T, QmpError> {
+    let outcome = timeout(ANSWER_DEADLINE, exchange).await;
+    outcome.unwrap_or_else(|_| {
+        let command = command.to_owned();
+        Err(QmpError::Silent { command })
+    })
 }
 
 fn line_of(command: &str, arguments: Value) -> String {

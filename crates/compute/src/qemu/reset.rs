@@ -36,8 +36,8 @@ pub(crate) async fn follow(vm: VmId, socket: &Path, works: watch::Sender<bool>) 
             Err(error @ QmpError::Refused { .. }) => {
                 tracing::warn!(%vm, %error, "QEMU cannot be told what to do when its guest resets itself");
             }
-            // It may not listen yet, or no more.
-            Err(QmpError::Io(_)) => {}
+            // It may not listen yet, or no more, or stand still for a while.
+            Err(QmpError::Io(_) | QmpError::Silent { .. }) => {}
         }
         sleep(RECONNECT).await;
     }

@@ -2,11 +2,12 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use model::VmShape;
+use model::{InstallationId, VmShape};
 use network::Network;
 use serde_json::json;
 use tokio::time::timeout;
@@ -48,8 +49,8 @@ pub(crate) async fn make(
     (place, key): (&Path, &str),
 ) -> Result<Snapshot, SnapshotError> {
     let draft = place.join(format!(
-        "draft-{}-{}",
-        config.installation,
+        "{}{}",
+        draft_prefix(&config.installation),
         std::process::id()
     ));
     let made = make_in(config, network, machine, &draft).await;
@@ -116,7 +117,7 @@ impl Rig<'_> {
     ) -> Result<(Process, Directory), SnapshotError> {
         let directory = Directory::of_trial(&self.config.directory);
         let cleared = directory.remove().and_then(|()| directory.ensure());
-        cleared.map_err(|error| SnapshotError::Machine(error.to_string()))?;
+        cleared.map_err(SnapshotError::Host)?;
         let spare = draw_number().map_err(SnapshotError::file("draw a number"))?;
         let taps = self.network.make_spare_taps(spare).await?;
         let make = SnapshotError::file("start QEMU");
@@ -148,7 +149,7 @@ impl Rig<'_> {
             let words = timeout(PROOF_DEADLINE, first_words(&directory.channel())).await;
             words.map(|_stream| ()).map_err(|_| {
                 let seconds = PROOF_DEADLINE.as_secs();
-                SnapshotError::Machine(format!(
+                SnapshotError::Late(format!(
                     "a machine restored from it is silent for {seconds} s"
                 ))
             })
@@ -177,7 +178,7 @@ async fn save(process: &Process, directory: &Directory, state: &Path) -> Result<
     };
     tokio::select! {
         saved = timeout(BOOT_DEADLINE, save) => saved.unwrap_or_else(|_| {
-            Err(SnapshotError::Machine(format!("it did not boot within {} s", BOOT_DEADLINE.as_secs())))
+            Err(SnapshotError::Late(format!("it did not boot within {} s", BOOT_DEADLINE.as_secs())))
         }),
         end = process.ended() => {
             let end = end.unwrap_or_else(|error| error.to_string());
@@ -187,10 +188,8 @@ async fn save(process: &Process, directory: &Directory, state: &Path) -> Result<
 }
 
 async fn end(process: &Process) {
-    if let Err(error) = process.kill() {
+    if let Err(error) = process.end().await {
         tracing::warn!(%error, pid = process.pid, "cannot end the machine that a snapshot was made of");
-    } else {
-        let _how = process.ended().await;
     }
 }
 
@@ -200,6 +199,24 @@ fn put(draft: &Path, name: &Path) -> std::io::Result<()> {
         fs::remove_dir_all(name)?;
     }
     fs::rename(draft, name)
+}
+
+/// Begins the names of an installation's half-made snapshots.
+fn draft_prefix(installation: &InstallationId) -> String {
+    format!("draft-{installation}-")
+}
+
+/// Removes what earlier servers of this installation left half-made when they were killed. Other installations may
+/// be at work in the same place.
+pub(crate) fn sweep_drafts(place: &Path, installation: &InstallationId) {
+    let prefix = draft_prefix(installation);
+    let listed = fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in listed {
+        let is_ours = entry.file_name().as_bytes().starts_with(prefix.as_bytes());
+        if is_ours && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, path = %entry.path().display(), "cannot remove a half-made snapshot");
+        }
+    }
 }
 
 fn forget_old(place: &Path, key: &str) {

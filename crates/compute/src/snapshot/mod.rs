@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  absent, or its digests are wrong ──▶ boot ─▶ stop ─▶ save ─▶ restore once ─▶ rename ──▶ used
-//!                                                             (proof)                       │ a VM does not come
-//!                                      cold boots until it is made again ◀──── distrusted ◀─┘
+//!                                                             (proof)                       │ a VM does not come,
+//!                    cold boots until, after a pause, it is made again ◀──── distrusted ◀─┘ by its fault (trust)
 //! ```
 //!
 //! It is two files. `memory` is the machine's memory, which each VM maps privately: nothing is read or copied
@@ -15,44 +15,18 @@
 //! - One is used only after its digests were right and a machine was restored from it. A half-made one has
 //!   another name.
 //! - What VMs map cannot be changed, by them or by anybody: it is a sealed copy in memory.
-//! - Whatever is wrong with it costs a cold boot, and is said once.
+//! - Whatever is wrong with it costs a cold boot, and is said once. Nothing is wrong with it for good.
 
+mod error;
 mod file;
 mod key;
 mod make;
 mod restore;
+mod trust;
 
+pub(crate) use error::SnapshotError;
 pub(crate) use file::Snapshot;
 pub(crate) use key::key;
-pub(crate) use make::make;
+pub(crate) use make::{make, sweep_drafts};
 pub(crate) use restore::load;
-
-/// What is wrong with a snapshot, or with its making, in words.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SnapshotError {
-    /// There is none.
-    #[error("there is none")]
-    Absent,
-    /// Its files are not what was written.
-    #[error("{0}")]
-    Damaged(String),
-    /// A file could not be read or written.
-    #[error("{0}: {1}")]
-    File(&'static str, std::io::Error),
-    /// The machine did not get as far as it should.
-    #[error("{0}")]
-    Machine(String),
-    /// QEMU broke off or refused.
-    #[error("{0}")]
-    Qmp(#[from] crate::qemu::QmpError),
-    /// There are no taps for it.
-    #[error("{0}")]
-    Network(#[from] network::NetworkError),
-}
-
-impl SnapshotError {
-    /// Names what was tried; for `map_err`.
-    fn file(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::File(action, source)
-    }
-}
+pub(crate) use trust::Trust;

@@ -34,7 +34,7 @@ pub(crate) async fn load(
                 Err(SnapshotError::Machine(format!("QEMU broke off: {error}; {}", log_file::tail(&directory.qemu_log()))))
             }
             Ok(loaded) => loaded,
-            Err(_) => Err(SnapshotError::Machine(format!("it was not restored within {} s", DEADLINE.as_secs()))),
+            Err(_) => Err(SnapshotError::Late(format!("it was not restored within {} s", DEADLINE.as_secs()))),
         },
         end = process.ended() => {
             let end = end.unwrap_or_else(|error| error.to_string());

@@ -13,7 +13,7 @@ use compute::{Ahead, Compute, ComputeChoice, VmSpec};
 use model::{BackendConfig, BalancerConfig, VmId};
 
 /// Waits until `ahead` is what was made ahead.
-async fn until_ahead(compute: &Compute, snapshot: bool, waiting: usize) {
+pub(super) async fn until_ahead(compute: &Compute, snapshot: bool, waiting: usize) {
     let deadline = Instant::now() + 3 * PATIENCE;
     let wanted = Ahead { snapshot, waiting };
     while compute.ahead() != wanted {
@@ -23,14 +23,14 @@ async fn until_ahead(compute: &Compute, snapshot: bool, waiting: usize) {
 }
 
 /// The command line of a VM's process.
-async fn command_line(compute: &Compute, vm: VmId) -> String {
+pub(super) async fn command_line(compute: &Compute, vm: VmId) -> String {
     let pid = compute.observe().await[&vm].pid.unwrap();
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     String::from_utf8(line).unwrap().replace('\0', " ")
 }
 
 /// Has a VM serve, and tells how long its first heartbeat took.
-async fn serve(compute: &Compute, spec: &VmSpec, config: BalancerConfig) -> Duration {
+pub(super) async fn serve(compute: &Compute, spec: &VmSpec, config: BalancerConfig) -> Duration {
     let generation = config.generation.0;
     let start = Instant::now();
     compute.set_config(spec.vm, config);
@@ -99,7 +99,7 @@ pub(super) fn header(head: &str, name: &str) -> String {
         .to_owned()
 }
 
-fn snapshots(world: &mut World) -> PathBuf {
+pub(super) fn snapshots(world: &mut World) -> PathBuf {
     let place = world.scratch().join("snapshots");
     world.config.snapshot_directory = Some(place.clone());
     place
@@ -311,9 +311,22 @@ fn what_a_killed_server_left_of_the_pool_is_taken_away_by_the_next() {
         // Two processes, their directories and taps, and the two directories above.
         let unowned = world.unowned();
         assert_eq!(unowned.len(), 2 + 2 + 4 + 2, "{unowned:?}");
+        let place = world.config.snapshot_directory.clone().unwrap();
+        let own = place.join(format!("draft-{}-1234", world.config.installation));
+        let other = place.join("draft-00000000-1234");
+        for draft in [&own, &other] {
+            fs::create_dir(draft).unwrap();
+            fs::write(draft.join("memory"), "half of it").unwrap();
+        }
         let next = world.open().await;
+        assert!(!own.exists(), "a half-made snapshot stays");
+        assert!(other.exists(), "another installation may be at work on it");
+        // The first one lives, and fills its pool again.
+        let name = |line: &String| line.split(": ").nth(1).unwrap_or(line).to_owned();
+        let old: Vec<_> = unowned.iter().map(name).collect();
+        let left = || world.unowned().iter().map(name).any(|it| old.contains(&it));
         let deadline = Instant::now() + PATIENCE;
-        while !world.unowned().is_empty() {
+        while left() {
             assert!(Instant::now() < deadline, "{:?}", world.unowned());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

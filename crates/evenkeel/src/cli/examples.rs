@@ -144,7 +144,7 @@ Examples:
     evenkeel instance update web --set timeouts=null
     evenkeel instance update web --new-name www
 
-`--set` takes each setting by its path in the JSON form (docs/json.md); the value is JSON, or else a text.";
+`--set` takes each setting by its path in the JSON form (docs/reference/json.md); the value is JSON, or else a text.";
 
 pub const INSTANCE_DELETE: &str = "\
 Example:
@@ -170,10 +170,43 @@ Examples:
     evenkeel subnet info
     evenkeel subnet info 10.1.0.0/24 --project shop";
 
+pub const LOGS: &str = "\
+Examples:
+    evenkeel logs web
+    evenkeel logs web -f --failed
+    evenkeel logs web --since 10m --status 500-599 --backend 10.1.0.10:8080
+    evenkeel logs web --request 9f2c4b1d0a7e4c55b1f0e2d3c4a59687 -o json";
+
+pub const EVENTS: &str = "\
+Examples:
+    evenkeel events web
+    evenkeel events -f
+    evenkeel events web --kind scaling,added,leaving --since 24h
+    evenkeel events --kind asked -n 20 -o json
+
+Kinds: asked, in-effect, condition, backend, added, verdict, set-aside, returned, put-back, leaving, gone, configuration,
+dns, scaling, breaker, missing. They are kept for 90 days, at most 10,000 of one instance.";
+
+pub const EXPLAIN: &str = "\
+Examples:
+    evenkeel explain web
+    evenkeel explain web --request 9f2c4b1d0a7e4c55b1f0e2d3c4a59687";
+
 pub const STATUS: &str = "\
 Examples:
     evenkeel status
     evenkeel status -o json";
+
+pub const FIGURES: &str = "\
+Examples:
+    evenkeel figures web
+    evenkeel figures web --last 6h --figure latency,answers
+    evenkeel figures web --by backend
+    evenkeel figures web --last 7d --figure requests -o json
+
+Each second is kept for an hour, ten seconds for a day, five minutes for 90 days. VMs that are gone count for the past.
+Figures: requests, errors, answers, latency, first-byte, connections, accepted, waiting, retries, bytes-in, bytes-out,
+cpu, memory; of backends requests, errors, latency, connections, health.";
 
 pub const REQUEST: &str = "\
 Examples:

@@ -16,6 +16,8 @@ mod examples;
 mod failure;
 mod logging;
 mod output;
+#[cfg(test)]
+mod pages;
 mod request;
 mod run;
 mod steps;

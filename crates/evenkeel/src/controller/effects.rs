@@ -7,9 +7,9 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use compute::{Compute, VmSpec};
+use compute::{Compute, ComputeError, VmSpec};
 use model::figures::{BootMonitor, collectd_host};
-use model::{Effect, Failure, Generation, STEP};
+use model::{Effect, Failure, Generation, STEP, Subject};
 use monitor::VmKeys;
 use network::{Network, VmNics};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -39,11 +39,25 @@ pub(super) struct Effects {
     works: BTreeMap<Id, Work>,
     failed: BTreeMap<String, Failed>,
     begun: BTreeMap<String, Begun>,
+    /// What waits for others to end, since too many are under way.
+    postponed: BTreeSet<Subject>,
+    counts: EffectCounts,
+}
+
+/// How many effects there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EffectCounts {
+    /// Begun.
+    pub(super) begun: u64,
+    /// Failed.
+    pub(super) failed: u64,
 }
 
 /// An effect that is under way.
 struct Work {
     key: String,
+    /// What it works on; `None` is what belongs to nobody.
+    subject: Option<Subject>,
     starts_vm: bool,
 }
 
@@ -97,6 +111,8 @@ impl Effects {
             works: BTreeMap::new(),
             failed: BTreeMap::new(),
             begun: BTreeMap::new(),
+            postponed: BTreeSet::new(),
+            counts: EffectCounts::default(),
         }
     }
 
@@ -104,42 +120,38 @@ impl Effects {
     /// whether it began.
     pub(super) fn begin(&mut self, effect: Effect) -> bool {
         let key = effect.key();
-        let waits = self.is_held_back(&effect, &key) || self.is_full_for(&effect);
-        if waits || self.works.values().any(|work| work.key == key) {
+        if self.is_held_back(&effect, &key) || self.works.values().any(|work| work.key == key) {
+            return false;
+        }
+        let subject = effect.subject();
+        if self.is_full_for(&effect) {
+            self.postponed.extend(subject);
             return false;
         }
         log_beginning(&effect);
+        self.counts.begun = self.counts.begun.saturating_add(1);
         let (kind, at) = (kind(&effect), Instant::now());
         self.begun.insert(key.clone(), Begun { kind, at });
-        // What is only laid down for the VM's channel takes no time.
-        match effect {
-            Effect::PushConfig { vm, config } => {
-                self.hands.compute.set_config(vm, *config);
-                return true;
-            }
-            Effect::Drain { vm } => {
-                self.hands.compute.drain(vm);
-                return true;
-            }
-            _ => {}
-        }
+        let Some(effect) = self.hands.lay_down(effect) else {
+            return true;
+        };
         let starts_vm = matches!(effect, Effect::EnsureVm { .. });
         let hands = self.hands.clone();
         let task = self
             .running
             .spawn(async move { hands.carry_out(effect).await });
-        self.works.insert(task.id(), Work { key, starts_vm });
+        let work = Work {
+            key,
+            subject,
+            starts_vm,
+        };
+        self.works.insert(task.id(), work);
         true
     }
 
     fn is_full_for(&self, effect: &Effect) -> bool {
-        let starts = || self.works.values().filter(|work| work.starts_vm).count();
-        let is_full = self.running.len() >= MOST_AT_A_TIME;
-        match effect {
-            Effect::SetFence { .. } | Effect::PushConfig { .. } | Effect::Drain { .. } => false,
-            Effect::EnsureVm { .. } => is_full || starts() >= MOST_STARTS,
-            _ => is_full,
-        }
+        let starts = self.works.values().filter(|work| work.starts_vm).count();
+        has_to_wait(effect, self.running.len(), starts)
     }
 
     fn is_held_back(&self, effect: &Effect, key: &str) -> bool {
@@ -152,25 +164,39 @@ impl Effects {
         failed.max(repeats).is_some_and(|at| at > Instant::now())
     }
 
-    /// Resolves when effects have ended, with all that did so meanwhile; never when none is under way.
-    pub(super) async fn ended(&mut self) {
+    /// Resolves when effects have ended; never when none is under way. Returns what they worked on, with all that
+    /// ended meanwhile, and what waited for the room that there is now; `None` is what may concern anything.
+    pub(super) async fn ended(&mut self) -> Vec<Option<Subject>> {
+        let mut subjects = Vec::new();
         match self.running.join_next_with_id().await {
-            Some(first) => self.take_note(first),
+            Some(first) => subjects.push(self.take_note(first)),
             None => std::future::pending().await,
         }
         while let Some(another) = self.running.try_join_next_with_id() {
-            self.take_note(another);
+            subjects.push(self.take_note(another));
         }
+        let room = MOST_AT_A_TIME.saturating_sub(self.running.len());
+        let next = std::iter::from_fn(|| self.postponed.pop_first()).take(room);
+        subjects.extend(next.map(Some));
+        subjects
     }
 
-    fn take_note(&mut self, joined: Result<(Id, anyhow::Result<()>), JoinError>) {
+    fn take_note(
+        &mut self,
+        joined: Result<(Id, anyhow::Result<()>), JoinError>,
+    ) -> Option<Subject> {
         match joined {
             Ok((id, outcome)) => self.note(id, outcome),
             Err(panicked) => {
                 let id = panicked.id();
-                self.note(id, Err(anyhow::Error::from(panicked)));
+                self.note(id, Err(anyhow::Error::from(panicked)))
             }
         }
+    }
+
+    /// How many effects there were since the controller began.
+    pub(super) fn counts(&self) -> EffectCounts {
+        self.counts
     }
 
     /// What works on what at the moment.
@@ -199,15 +225,16 @@ impl Effects {
         }
     }
 
-    fn note(&mut self, id: Id, outcome: anyhow::Result<()>) {
-        let Some(Work { key, .. }) = self.works.remove(&id) else {
-            return;
-        };
+    fn note(&mut self, id: Id, outcome: anyhow::Result<()>) -> Option<Subject> {
+        let Work { key, subject, .. } = self.works.remove(&id)?;
         let Err(error) = outcome else {
             self.failed.remove(&key);
-            return;
+            return subject;
         };
+        self.counts.failed = self.counts.failed.saturating_add(1);
         let message = format!("{error:#}");
+        let cause = error.downcast_ref::<ComputeError>();
+        let lacks_room = matches!(cause, Some(ComputeError::NoRoom { .. }));
         let earlier = self.failed.remove(&key).map(|failed| failed.failure);
         let attempts = earlier
             .as_ref()
@@ -227,10 +254,22 @@ impl Effects {
                     message,
                     since,
                     attempts,
+                    lacks_room,
                 },
                 try_again_at,
             },
         );
+        subject
+    }
+}
+
+/// Whether an effect finds no place beside so many that are under way, of which `starts` start VMs.
+fn has_to_wait(effect: &Effect, under_way: usize, starts: usize) -> bool {
+    let is_full = under_way >= MOST_AT_A_TIME;
+    match effect {
+        Effect::SetFence { .. } | Effect::PushConfig { .. } | Effect::Drain { .. } => false,
+        Effect::EnsureVm { .. } => is_full || starts >= MOST_STARTS,
+        _ => is_full,
     }
 }
 
@@ -243,6 +282,16 @@ fn pause(attempts: u32) -> Duration {
 }
 
 impl Hands {
+    /// Does what takes no time, since it is only laid down for a VM's channel; gives back what takes some.
+    fn lay_down(&self, effect: Effect) -> Option<Effect> {
+        match effect {
+            Effect::PushConfig { vm, config } => self.compute.set_config(vm, *config),
+            Effect::Drain { vm } => self.compute.drain(vm),
+            other => return Some(other),
+        }
+        None
+    }
+
     async fn carry_out(self, effect: Effect) -> anyhow::Result<()> {
         let name = name(&effect);
         trace!(target: STEP, "before {name}");
@@ -297,8 +346,9 @@ impl Hands {
                 self.compute.ensure_vm(&spec).await?;
             }
             Effect::SetFence { vm, fenced } => network.set_fence(vm, fenced).await?,
-            Effect::PushConfig { vm, config } => self.compute.set_config(vm, *config),
-            Effect::Drain { vm } => self.compute.drain(vm),
+            laid_down @ (Effect::PushConfig { .. } | Effect::Drain { .. }) => {
+                self.lay_down(laid_down);
+            }
             Effect::RemoveVm { vm } => self.compute.remove_vm(vm).await?,
             Effect::RemovePort {
                 project,
@@ -351,6 +401,16 @@ fn name(effect: &Effect) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fence_waits_for_nothing_and_starts_leave_room_for_the_rest() {
+        let vm = model::VmId(1);
+        let fence = Effect::SetFence { vm, fenced: true };
+        let remove = Effect::RemoveVm { vm };
+        assert!(!has_to_wait(&fence, MOST_AT_A_TIME, MOST_STARTS));
+        assert!(!has_to_wait(&remove, MOST_STARTS, MOST_STARTS));
+        assert!(has_to_wait(&remove, MOST_AT_A_TIME, 0));
+    }
 
     #[test]
     fn pauses_double_up_to_a_bound() {

@@ -8,10 +8,14 @@
 //!     observe ─▶ plan ─▶ store the layout ─▶ report ─▶ diff ─▶ effects ─┘
 //! ```
 //!
+//! What changed is planned, and only that, with what depends on it: at a tick, and where nobody can tell what a
+//! change concerns, everything is.
+//!
 //! No step waits for an effect: effects run beside the loop, each at most once at a time for what it
 //! works on, and the next round is the retry. Nothing is done before the layout that asks for it is
 //! stored, so a controller that is killed anywhere is followed by one that knows as much.
 
+mod counts;
 mod effects;
 mod history;
 mod observer;
@@ -19,12 +23,14 @@ mod reporter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::TryLockError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use compute::{Compute, Readiness};
-use model::{BackendHost, Effect, Intent, Layout, ProjectId, Timestamp, Verdict, VmId};
-use planner::{Breaker, Inputs, Settings, Windows};
+use model::{
+    BackendHost, Effect, Intent, Layout, Observation, ProjectId, Timestamp, Verdict, VmId,
+};
+use planner::{Breaker, Inputs, Part, Scope, Settings, Standing, Told, Windows};
 use rustix::time::{ClockId, clock_gettime};
 use store::layout::{StoredLayout, Written, read_layout, write_layout};
 use store::{Revision, Store};
@@ -32,7 +38,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::serve::{Shared, Watchdog, open_world};
+use crate::serve::{Shared, Trouble, Watchdog, open_world};
+use counts::Counts;
 use effects::Effects;
 use history::History;
 use observer::Observer;
@@ -56,11 +63,18 @@ pub(crate) struct Controller {
     store: Store,
     intent: (Revision, Intent),
     intent_is_stale: bool,
-    layout: StoredLayout,
+    /// What stands in the store.
+    stored: StoredLayout,
+    /// The same, with what is counted over all of it.
+    standing: Standing,
     observer: Observer,
+    /// When everything was last looked at.
+    whole_at: Instant,
     effects: Effects,
     reporter: Reporter,
     history: History,
+    counts: Counts,
+    journal_trouble: Trouble,
     /// Namespaces that an earlier controller may have left half-made, which cannot be seen from outside:
     /// each is ensured once.
     inherited: BTreeSet<ProjectId>,
@@ -85,22 +99,28 @@ impl Controller {
         let mut preparation = JoinSet::new();
         preparation.spawn(prepare(compute.clone()));
         let effects = Effects::new(network.clone(), compute.clone(), shared);
-        let layout = read_layout(&shared.store)?;
-        let vms = layout.layout.instances.values().flat_map(|i| &i.vms);
+        let stored = read_layout(&shared.store)?;
+        let intent = store::intent::read_intent(&shared.store)?;
+        let vms = stored.layout.instances.values().flat_map(|i| &i.vms);
         let staying = vms.filter(|(_, vm)| vm.leaving.is_none());
         Ok(Self {
             adopted: staying.map(|(id, _)| *id).collect(),
             settings: settings(shared),
             store: shared.store.clone(),
-            intent: store::intent::read_intent(&shared.store)?,
-            intent_is_stale: false,
-            inherited: layout.layout.networks.keys().copied().collect(),
-            layout,
+            standing: Standing::of(&intent.1, stored.layout.clone()),
+            intent,
+            // Read once more, so that its host names are looked up.
+            intent_is_stale: true,
+            inherited: stored.layout.networks.keys().copied().collect(),
+            stored,
             observer: Observer::new(network, compute, shared.status.clone()),
+            whole_at: Instant::now(),
             effects,
             reporter: Reporter::new(shared.status.clone())?,
             _preparation: preparation,
-            history: History::open(shared.status.clone())?,
+            history: History::open(shared.status.clone(), shared.config.journal_path())?,
+            counts: Counts::new(shared.status.clone(), now()),
+            journal_trouble: Trouble::new(shared.status.clone(), "controller/journal"),
             _lock: lock,
         })
     }
@@ -116,44 +136,71 @@ impl Controller {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         info!("the controller began");
+        let mut scope = Scope::All;
         loop {
             watchdog.feed();
-            let failure = self.rounds().await.err();
+            let failure = self.rounds(scope).await.err();
             let failure = failure.map(|error| format!("{error:#}"));
             if let Some(error) = &failure {
                 error!(error, "a round of the controller failed; trying again");
                 tokio::time::sleep(FAILURE_PAUSE).await;
             }
+            let failed = failure.is_some();
             self.reporter.tell_failure(failure);
-            tokio::select! {
+            self.counts.note_end(failed, self.effects.counts(), now());
+            scope = tokio::select! {
                 () = &mut shutdown => break,
-                () = intents.changed() => self.intent_is_stale = true,
-                () = self.observer.changed() => {}
-                () = self.effects.ended() => self.observer.network_may_have_changed(),
-                _ = tick.tick() => {}
+                () = intents.changed() => {
+                    self.intent_is_stale = true;
+                    Scope::of([])
+                }
+                () = self.observer.changed() => Scope::of([]),
+                subjects = self.effects.ended() => {
+                    self.observer.network_may_have_changed();
+                    let subjects = subjects.into_iter();
+                    subjects.fold(Scope::of([]), |scope, subject| {
+                        scope.and_subject(&self.standing, subject)
+                    })
+                }
+                _ = tick.tick() => Scope::All,
+            };
+            if failed {
+                scope = Scope::All;
             }
         }
         self.effects.finish().await;
+        self.history.close();
         Ok(())
     }
 
     /// Rounds until the layout stands still, so that a decision that follows from another waits for no tick.
-    async fn rounds(&mut self) -> anyhow::Result<()> {
+    async fn rounds(&mut self, scope: Scope) -> anyhow::Result<()> {
+        let mut scope = scope;
         for _ in 0..MOST_ROUNDS {
-            if !self.round().await? {
-                break;
+            match self.round(scope).await? {
+                Some(changed) => scope = Scope::Part(changed),
+                None => break,
             }
         }
         Ok(())
     }
 
-    /// One round. Returns whether the layout changed.
-    async fn round(&mut self) -> anyhow::Result<bool> {
-        self.refresh_intent()?;
+    /// One round, about what is in the scope, what users changed and what is seen anew. Returns whose layout changed.
+    async fn round(&mut self, scope: Scope) -> anyhow::Result<Option<Part>> {
+        self.counts.note_round();
+        let scope = scope.and(self.refresh_intent()?);
         let mut observed = self.observer.observe().await?;
+        let news = self.observer.take_news();
+        // However much there is to do for some, silence is no event: everything has its turn in time.
+        let scope = match news.of_all || self.whole_at.elapsed() >= TICK {
+            true => Scope::All,
+            false => scope.and_vms(&self.standing, news.vms),
+        };
+        if scope == Scope::All {
+            self.whole_at = Instant::now();
+        }
         observed.failures = self.effects.failures();
         observed.in_flight = self.effects.in_flight();
-        self.observer.look_up(host_names(&self.intent.1));
         let (now, uptime_ms) = clocks();
         observed.uptime_ms = uptime_ms;
         let inputs = Inputs {
@@ -162,63 +209,99 @@ impl Controller {
             observed: &observed,
             now,
         };
-        let (next, report) = planner::plan(inputs, &self.layout.layout);
-        let changed = next != self.layout.layout;
-        let told = planner::events(inputs, &self.layout.layout, &next);
-        let stands = match changed {
-            true => keep(&self.store, &mut self.layout, next)?,
-            false => is_still_current(&self.store, &mut self.layout)?,
+        let planned = planner::plan(inputs, &self.standing, &scope);
+        let told = planner::events(inputs, &self.standing, &planned.standing);
+        let layout = planned.standing.layout().clone();
+        let stands = match &planned.changed {
+            Some(_) => keep(&self.store, &mut self.stored, layout)?,
+            None => is_still_current(&self.store, &mut self.stored)?,
         };
         if !stands {
-            return Ok(true);
+            self.standing = Standing::of(&self.intent.1, self.stored.layout.clone());
+            return Ok(Some(Part::default()));
         }
-        let namespaces = observed.network.projects.keys();
-        let projects = namespaces.chain(self.layout.layout.networks.keys());
-        // Whoever cannot tell must still act.
-        if let Err(error) = self.reporter.publish(&report, projects.copied().collect()) {
-            error!(error = format!("{error:#}"), "the report cannot be told");
-        }
-        let instances = self.layout.layout.instances.keys().copied();
-        if let Err(error) = self.history.note(told, instances) {
-            error!(error = format!("{error:#}"), "what was done cannot be kept");
-        }
-        for effect in planner::diff(inputs, &self.layout.layout) {
+        self.standing = planned.standing;
+        let effects = planner::diff(inputs, &self.standing, &planned.scope);
+        self.tell(&planned.scope, &observed, told, now);
+        for effect in effects {
             self.effects.begin(effect);
         }
         self.complete_what_is_inherited();
-        Ok(changed)
+        Ok(planned.changed)
+    }
+
+    /// Says how everything in the scope stands, and what happened. Whoever cannot tell must still act.
+    fn tell(&mut self, scope: &Scope, observed: &Observation, mut told: Vec<Told>, now: Timestamp) {
+        told.extend(self.reporter.turns(self.standing.report(), scope, now));
+        // Before the report, by which the next controller knows what was told.
+        let noted = self.history.note(told).and_then(|()| match scope {
+            Scope::All => {
+                let instances = self.standing.layout().instances.keys().copied();
+                self.history.forget_all_but(instances)
+            }
+            Scope::Part(_) => Ok(()),
+        });
+        if let Err(error) = noted {
+            error!(error = format!("{error:#}"), "what was done cannot be kept");
+        }
+        self.journal_trouble.tell(self.history.trouble());
+        let networks = &self.standing.layout().networks;
+        let seen = &observed.network.projects;
+        let projects = match scope {
+            Scope::All => seen.keys().chain(networks.keys()).copied().collect(),
+            Scope::Part(part) => {
+                let ids = part.projects.iter().copied();
+                ids.filter(|id| seen.contains_key(id) || networks.contains_key(id))
+                    .collect()
+            }
+        };
+        if let Err(error) =
+            self.reporter
+                .publish(self.standing.report(), scope, self.intent.0, projects)
+        {
+            error!(error = format!("{error:#}"), "the report cannot be told");
+        }
     }
 
     fn complete_what_is_inherited(&mut self) {
-        let (networks, effects) = (&self.layout.layout.networks, &mut self.effects);
-        let adopted = &mut self.adopted;
-        for (id, instance) in &self.layout.layout.instances {
-            for (vm, layout) in &instance.vms {
-                let ensure = || Effect::EnsureVm {
-                    project: instance.project,
-                    instance: *id,
-                    vm: *vm,
-                    layout: Box::new(layout.clone()),
-                };
+        let (standing, effects) = (&self.standing, &mut self.effects);
+        let layout = standing.layout();
+        self.adopted.retain(|vm| {
+            let owner = standing.owner(*vm);
+            let instance = owner.and_then(|id| Some((id, layout.instances.get(&id)?)));
+            let known = instance
+                .and_then(|(id, instance)| Some((id, instance.project, instance.vms.get(vm)?)));
+            known.is_some_and(|(instance, project, layout)| {
                 let stays = layout.leaving.is_none() && layout.verdict != Verdict::Down;
-                let waits = adopted.contains(vm) && stays;
-                if !waits || effects.begin(ensure()) {
-                    adopted.remove(vm);
-                }
-            }
-        }
+                let layout = Box::new(layout.clone());
+                let vm = *vm;
+                stays
+                    && !effects.begin(Effect::EnsureVm {
+                        project,
+                        instance,
+                        vm,
+                        layout,
+                    })
+            })
+        });
         self.inherited.retain(|project| {
             let project = *project;
-            networks.contains_key(&project) && !effects.begin(Effect::EnsureProject { project })
+            let stands = layout.networks.contains_key(&project);
+            stands && !effects.begin(Effect::EnsureProject { project })
         });
     }
 
-    fn refresh_intent(&mut self) -> anyhow::Result<()> {
-        if self.intent_is_stale {
-            self.intent = store::intent::read_intent(&self.store)?;
-            self.intent_is_stale = false;
+    /// Reads what users ask for, when that changed. Returns what is another.
+    fn refresh_intent(&mut self) -> anyhow::Result<Part> {
+        if !self.intent_is_stale {
+            return Ok(Part::default());
         }
-        Ok(())
+        let intent = store::intent::read_intent(&self.store)?;
+        self.intent_is_stale = false;
+        self.observer.look_up(host_names(&intent.1));
+        let changed = Part::between(&self.intent.1, &intent.1);
+        self.intent = intent;
+        Ok(changed)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ::dns::{HostFiles, HostResolver, NameWatch};
-use compute::{Compute, Readiness};
+use compute::{Compute, News, Readiness};
 use model::{LoadSight, NetworkSight, Observation, ProbeSight, VmId, VmSight};
 use monitor::LagMeter;
 use network::Network;
@@ -38,12 +38,19 @@ pub(super) struct Observer {
     told: Told,
     /// Whether the status store could not be read the last time.
     deaf: bool,
+    /// Of whom something was seen that may call for a decision, and was not asked for yet.
+    news: News,
+    /// VMs that were seen to have ended.
+    ended: BTreeSet<VmId>,
 }
+
+/// What each checker that is alive tells of each VM.
+type Probes = BTreeMap<String, BTreeMap<VmId, ProbeSight>>;
 
 /// What other roles tell through the status store.
 #[derive(Clone, Default)]
 struct Told {
-    probes: BTreeMap<String, BTreeMap<VmId, ProbeSight>>,
+    probes: Probes,
     dns_serial: Option<u32>,
     loads: BTreeMap<String, Loads>,
 }
@@ -80,6 +87,8 @@ impl Observer {
             lateness_told: None,
             told: Told::default(),
             deaf: false,
+            news: News::default(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -87,12 +96,17 @@ impl Observer {
     pub(super) async fn observe(&mut self) -> anyhow::Result<Observation> {
         let network = self.network_view().await?;
         self.listen();
+        // Asked before the look, so that nothing that is seen later is held to be old.
+        let news = self.compute.take_news();
+        self.news.vms.extend(news.vms);
+        self.news.of_all |= news.of_all;
         let Told {
             probes,
             dns_serial,
             loads,
         } = self.told.clone();
         let vms = self.compute.observe().await;
+        self.note_what_ended(&vms);
         let host_lag_ms = u64::try_from(self.lag.longest().as_millis()).unwrap_or(u64::MAX);
         self.log_lateness(&vms, host_lag_ms);
         Ok(Observation {
@@ -113,19 +127,34 @@ impl Observer {
         })
     }
 
-    /// Resolves when something was seen that may call for a decision.
+    /// Resolves when something was seen that may call for a decision. Of whom, the next look finds out.
     pub(super) async fn changed(&mut self) {
         tokio::select! {
             () = self.sights.changed() => {}
+            // What waits for the zone is part of every plan.
             () = self.dns_serials.changed() => {}
             _ = self.compute_changes.changed() => {}
-            _ = self.name_changes.changed() => {}
+            _ = self.name_changes.changed() => self.news.of_all = true,
         }
+    }
+
+    /// Of whom something was new in what was seen since this was last asked.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     /// Has the network looked at again in the next round.
     pub(super) fn network_may_have_changed(&mut self) {
         self.view = None;
+    }
+
+    /// Notes the VMs that ended since the last look. Of many that end together, all are judged together: the breaker
+    /// counts them, and the news of some may not have come yet.
+    fn note_what_ended(&mut self, vms: &BTreeMap<VmId, VmSight>) {
+        let ended = vms.iter().filter(|(_, vm)| vm.exit.is_some());
+        let ended: BTreeSet<_> = ended.map(|(id, _)| *id).collect();
+        self.news.vms.extend(ended.difference(&self.ended));
+        self.ended = ended;
     }
 
     /// Keeps these host names resolved from now on.
@@ -175,8 +204,12 @@ impl Observer {
             })
         });
         match heard {
-            Ok(told) => (self.told, self.deaf) = (told, false),
+            Ok(told) => {
+                note_what_checkers_saw(&self.told.probes, &told.probes, &mut self.news);
+                (self.told, self.deaf) = (told, false);
+            }
             Err(error) => {
+                self.news.of_all = true;
                 self.told.probes.clear();
                 self.told.loads.clear();
                 if !std::mem::replace(&mut self.deaf, true) {
@@ -191,7 +224,7 @@ impl Observer {
     }
 
     /// What the checkers that are alive told.
-    fn probes(&self) -> anyhow::Result<BTreeMap<String, BTreeMap<VmId, ProbeSight>>> {
+    fn probes(&self) -> anyhow::Result<Probes> {
         let (_, told) = self
             .status
             .range_json::<BTreeMap<VmId, ProbeSight>>(SIGHT_PREFIX)?;
@@ -223,6 +256,17 @@ impl Observer {
     }
 }
 
+/// Notes the VMs of which a checker tells something else. One that joins the others, or leaves them, makes a
+/// difference to every VM.
+fn note_what_checkers_saw(before: &Probes, after: &Probes, news: &mut News) {
+    news.of_all |= !before.keys().eq(after.keys());
+    for (before, after) in before.values().zip(after.values()) {
+        let is_other = |vm: &&VmId| before.get(vm) != after.get(vm);
+        let vms = before.keys().chain(after.keys()).filter(is_other);
+        news.vms.extend(vms.copied());
+    }
+}
+
 /// Each VM's load, by the monitor that heard of it last.
 fn newest_loads(told: &BTreeMap<String, Loads>, now: Instant) -> BTreeMap<VmId, LoadSight> {
     let mut newest: BTreeMap<VmId, LoadSight> = BTreeMap::new();
@@ -246,6 +290,48 @@ fn newest_loads(told: &BTreeMap<String, Loads>, now: Instant) -> BTreeMap<VmId, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkers_word_is_news_of_the_vms_of_which_it_says_something_else() {
+        let probes = |told: &[(&str, &[(u64, bool)])]| -> Probes {
+            let sight = |(vm, answered): &(u64, bool)| {
+                let sight = ProbeSight {
+                    answered: *answered,
+                    since: model::Timestamp(0),
+                    streak: 1,
+                    evidence: String::new(),
+                };
+                (VmId(*vm), sight)
+            };
+            let rows = told
+                .iter()
+                .map(|(name, seen)| ((*name).to_owned(), seen.iter().map(sight).collect()));
+            rows.collect()
+        };
+        let before = probes(&[
+            ("a", &[(1, true), (2, true), (3, true)]),
+            ("b", &[(1, true)]),
+        ]);
+        for (after, vms, of_all) in [
+            (before.clone(), vec![], false),
+            (
+                probes(&[
+                    ("a", &[(1, true), (2, false), (4, true)]),
+                    ("b", &[(1, true)]),
+                ]),
+                vec![2, 3, 4],
+                false,
+            ),
+            (probes(&[("b", &[(1, true)])]), vec![], true),
+        ] {
+            let mut news = News::default();
+            note_what_checkers_saw(&before, &after, &mut news);
+            assert_eq!(news.of_all, of_all);
+            if !of_all {
+                assert_eq!(news.vms, vms.into_iter().map(VmId).collect());
+            }
+        }
+    }
 
     #[test]
     fn of_two_monitors_the_one_that_heard_last_is_believed_and_what_it_told_grows_old() {

@@ -11,7 +11,7 @@ use tracing::info;
 use super::{Config, open, open_world};
 
 /// Removes the installation's VMs, namespaces and bridges. What users asked for stays in the store: a
-/// server that is started again makes all of it anew.
+/// server that is started again makes all of it anew, at once and with the same addresses.
 ///
 /// # Errors
 /// When a controller of the installation is running, or something resists.
@@ -21,6 +21,7 @@ pub async fn cleanup(config: Option<&Path>) -> anyhow::Result<()> {
     let _lock = crate::controller::lock(&shared)?;
     let (network, compute) = open_world(&shared).await?;
     network.claim_front(&shared.installation.0).await?;
+    store::layout::forget_start(&shared.store)?;
     remove_vms(&network, &compute).await?;
     remove_networks(&network).await
 }

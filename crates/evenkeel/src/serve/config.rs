@@ -1,19 +1,34 @@
 //! The configuration file, and what holds where it says nothing.
 
+mod collectd;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use api::OtlpTarget;
 use compute::ComputeChoice;
 use ipnet::Ipv4Net;
 use model::VmShape;
 use network::Names;
 use serde::Deserialize;
 
+use super::syslog::SyslogTarget;
+
+pub use collectd::{CollectdSection, ForwardSection, exposed};
+
 /// Bytes of the zone's name that leave room for two labels below it in the 253 of a domain name.
 const MOST_ZONE_BYTES: usize = 125;
 /// Bytes of a checker's name.
 const MOST_NAME_BYTES: usize = 64;
+/// The longest span of time that means anything here: a day.
+const LONGEST_MS: u64 = 86_400_000;
+/// The longest that an answer of the DNS server may be kept, in seconds: an hour.
+const LONGEST_TTL: u32 = 3_600;
+/// Machines that may wait to become VMs.
+const MOST_POOL: usize = 64;
+/// The longest pause between two requests by OTLP, in seconds.
+const LONGEST_OTLP_INTERVAL: u64 = 3_600;
 /// Where the kernel says what the host is called.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
@@ -46,20 +61,80 @@ pub struct Config {
     pub failover: FailoverSection,
     /// Where VMs send their figures.
     pub monitor: MonitorSection,
+    /// To whom figures are sent by OpenTelemetry's protocol.
+    pub otlp: OtlpSection,
+    /// Users' own collectd.
+    pub collectd: CollectdSection,
 }
 
-/// Where VMs send their figures.
+/// To whom figures are sent by OpenTelemetry's protocol, OTLP over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OtlpSection {
+    /// A receiver's URL; none are sent when absent.
+    pub endpoint: Option<String>,
+    /// Seconds between two requests.
+    pub interval: u64,
+}
+
+impl Default for OtlpSection {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            interval: 15,
+        }
+    }
+}
+
+impl OtlpSection {
+    /// The receiver, where there is one.
+    pub fn target(&self) -> anyhow::Result<Option<OtlpTarget>> {
+        let parse = |text: &String| text.parse().context("otlp.endpoint");
+        self.endpoint.as_ref().map(parse).transpose()
+    }
+}
+
+/// Where VMs send their figures, how many are kept, and how much of what VMs log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorSection {
     /// The UDP port, on the host's front address.
     pub port: u16,
+    /// Series that are written to, of all projects.
+    pub most_series: usize,
+    /// Series that are written to, of one project.
+    pub most_series_per_project: usize,
+    /// MiB that are kept of one instance's access log.
+    pub access_log_mib: u32,
+    /// MiB that are kept of all access logs.
+    pub access_logs_total_mib: u32,
+    /// Where their lines are sent by syslog as well; nowhere when absent.
+    pub syslog: Option<String>,
 }
+
+impl MonitorSection {
+    /// The syslog server, where there is one.
+    pub fn syslog_target(&self) -> anyhow::Result<Option<SyslogTarget>> {
+        let parse = |text: &String| text.parse().context("monitor.syslog");
+        self.syslog.as_ref().map(parse).transpose()
+    }
+}
+
+/// Series of all projects: a thousand VMs, of which each tells 40 to 70, those that were replaced in the last hour, and
+/// hosts of backends. If there are as many, they take 12 GB of disk and 900 MB of memory, as measured.
+const MOST_SERIES: usize = 100_000;
+/// Series of one project: a tenth of all, so that none takes the others' places. Some 150 VMs tell as many.
+const MOST_SERIES_PER_PROJECT: usize = 10_000;
 
 impl Default for MonitorSection {
     fn default() -> Self {
         Self {
             port: model::figures::COLLECTD_PORT,
+            most_series: MOST_SERIES,
+            most_series_per_project: MOST_SERIES_PER_PROJECT,
+            access_log_mib: 64,
+            access_logs_total_mib: 1024,
+            syslog: None,
         }
     }
 }
@@ -70,6 +145,8 @@ impl Default for MonitorSection {
 pub struct ApiSection {
     /// Loopback addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Addresses at which `/metrics` is told as well, without a password, and nothing else.
+    pub metrics_listen: Vec<SocketAddr>,
     /// Seconds that `create` and `update` wait until the URL serves.
     pub wait: u64,
 }
@@ -174,6 +251,8 @@ impl Default for Config {
             health: HealthSection::default(),
             failover: FailoverSection::default(),
             monitor: MonitorSection::default(),
+            otlp: OtlpSection::default(),
+            collectd: CollectdSection::default(),
         }
     }
 }
@@ -182,6 +261,7 @@ impl Default for ApiSection {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 7400))],
+            metrics_listen: Vec::new(),
             wait: 60,
         }
     }
@@ -281,6 +361,20 @@ impl Config {
         );
         let positive = [
             ("monitor.port", u64::from(self.monitor.port)),
+            ("monitor.most_series", self.monitor.most_series as u64),
+            (
+                "monitor.most_series_per_project",
+                self.monitor.most_series_per_project as u64,
+            ),
+            (
+                "monitor.access_log_mib",
+                u64::from(self.monitor.access_log_mib),
+            ),
+            (
+                "monitor.access_logs_total_mib",
+                u64::from(self.monitor.access_logs_total_mib),
+            ),
+            ("otlp.interval", self.otlp.interval),
             ("vm.vcpu", u64::from(self.vm.vcpu)),
             ("vm.memory_mib", u64::from(self.vm.memory_mib)),
             ("health.heartbeat_ms", self.health.heartbeat_ms),
@@ -295,6 +389,36 @@ impl Config {
             ensure!(value > 0, "{field}: must be more than 0");
         }
         ensure!(
+            self.failover.breaker_vms > 0,
+            "failover.breaker_vms: must be more than 0, or the death of one VM would be taken for a fault of the host \
+             and no VM be replaced: write 1 or more"
+        );
+        for (field, value) in self.spans() {
+            ensure!(
+                value <= LONGEST_MS,
+                "{field}: is in milliseconds: write at most {LONGEST_MS}, which is a day"
+            );
+        }
+        ensure!(
+            self.dns.ttl <= LONGEST_TTL,
+            "dns.ttl: is in seconds: write at most {LONGEST_TTL}, since clients go on to ask a dead VM for as long"
+        );
+        ensure!(
+            self.api.wait <= model::forms::MAX_WAIT.as_secs(),
+            "api.wait: is in seconds: write at most {}",
+            model::forms::MAX_WAIT.as_secs()
+        );
+        ensure!(
+            self.otlp.interval <= LONGEST_OTLP_INTERVAL,
+            "otlp.interval: is in seconds: write at most {LONGEST_OTLP_INTERVAL}, which is an hour"
+        );
+        self.otlp.target()?;
+        self.monitor.syslog_target()?;
+        ensure!(
+            self.compute.pool <= MOST_POOL,
+            "compute.pool: write at most {MOST_POOL}: each machine that waits takes memory"
+        );
+        ensure!(
             self.health.silence_ms >= self.health.heartbeat_ms.saturating_mul(3),
             "health.silence_ms: must be at least three times health.heartbeat_ms, or every late heartbeat is an alarm"
         );
@@ -302,6 +426,7 @@ impl Config {
             self.failover.breaker_percent <= 100,
             "failover.breaker_percent: is a share of a hundred: write 100 to have all VMs replaced at once"
         );
+        self.collectd.check()?;
         if let Some(name) = &self.health.checker_name {
             ensure!(
                 is_checker_name(name),
@@ -310,6 +435,19 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// All that is written in milliseconds.
+    fn spans(&self) -> [(&'static str, u64); 6] {
+        let (health, failover) = (&self.health, &self.failover);
+        [
+            ("health.heartbeat_ms", health.heartbeat_ms),
+            ("health.silence_ms", health.silence_ms),
+            ("health.probe_ms", health.probe_ms),
+            ("failover.grace_ms", failover.grace_ms),
+            ("failover.drain_ms", failover.drain_ms),
+            ("failover.breaker_window_ms", failover.breaker_window_ms),
+        ]
     }
 
     /// Gives the checker another name than the file says.
@@ -347,6 +485,18 @@ impl Config {
         self.run_directory.join("status.db")
     }
 
+    /// Where it is kept what users asked and what came of it.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.state_directory.join("journal.db")
+    }
+
+    /// Where the monitor is asked by the other roles.
+    #[must_use]
+    pub fn monitor_socket(&self) -> PathBuf {
+        self.run_directory.join("monitor.sock")
+    }
+
     /// Where the VMs' directories are.
     #[must_use]
     pub fn vm_directory(&self) -> PathBuf {
@@ -362,10 +512,32 @@ impl Config {
             .unwrap_or_else(|| self.state_directory.join("image"))
     }
 
+    /// Where access logs are.
+    #[must_use]
+    pub fn access_log_directory(&self) -> PathBuf {
+        self.state_directory.join("access-logs")
+    }
+
+    /// How many bytes of access logs are kept.
+    #[must_use]
+    pub fn access_log_budget(&self) -> access_log::Budget {
+        let bytes = |mib: u32| u64::from(mib) << 20;
+        access_log::Budget {
+            instance: bytes(self.monitor.access_log_mib),
+            total: bytes(self.monitor.access_logs_total_mib),
+        }
+    }
+
     /// Where snapshots of VMs are.
     #[must_use]
     pub fn snapshot_directory(&self) -> PathBuf {
         self.state_directory.join("snapshots")
+    }
+
+    /// Where the monitor log is.
+    #[must_use]
+    pub fn monitor_directory(&self) -> PathBuf {
+        self.state_directory.join("monitor")
     }
 
     /// The static balancer.
@@ -434,6 +606,39 @@ mod tests {
             ("zone = \"lb.example.net.\"\n", "zone"),
             ("zone = \"LB\"\n", "zone"),
             ("[monitor]\nport = 0\n", "monitor.port"),
+            ("[monitor]\nmost_series = 0\n", "monitor.most_series"),
+            ("[failover]\nbreaker_vms = 0\n", "failover.breaker_vms"),
+            (
+                "[failover]\nbreaker_percent = 101\n",
+                "failover.breaker_percent",
+            ),
+            (
+                "[failover]\nbreaker_window_ms = 0\n",
+                "failover.breaker_window_ms",
+            ),
+            ("[failover]\ngrace_ms = 86400001\n", "failover.grace_ms"),
+            ("[failover]\ndrain_ms = 86400001\n", "failover.drain_ms"),
+            ("[health]\nprobe_ms = 86400001\n", "health.probe_ms"),
+            ("[dns]\nttl = 3601\n", "dns.ttl"),
+            ("[api]\nwait = 601\n", "api.wait"),
+            (
+                "[collectd]\nlisten = \"0.0.0.0:25826\"\nsecurity = \"none\"\n",
+                "collectd.listen",
+            ),
+            (
+                "[collectd.forward]\nserver = \"192.0.2.1:25826\"\n",
+                "collectd.forward.user",
+            ),
+            (
+                "[collectd]\nlisten = \"192.0.2.1:25826\"\n",
+                "collectd.auth_file",
+            ),
+            ("[compute]\npool = 65\n", "compute.pool"),
+            ("[otlp]\nendpoint = \"https://a/\"\n", "otlp.endpoint"),
+            ("[otlp]\ninterval = 0\n", "otlp.interval"),
+            ("[monitor]\nsyslog = \"tls://a:6514\"\n", "monitor.syslog"),
+            ("[monitor]\nsyslog = \"tcp://a\"\n", "monitor.syslog"),
+            ("[otlp]\ninterval = 3601\n", "otlp.interval"),
         ] {
             let error = toml::from_str::<Config>(text)
                 .map_err(anyhow::Error::from)

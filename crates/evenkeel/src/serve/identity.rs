@@ -41,11 +41,17 @@ fn drawn_once<const BYTES: usize>(store: &Store, key: &str) -> anyhow::Result<St
         .with_context(|| format!("the installation's `{key}` is not text"))
 }
 
-fn random_hex<const BYTES: usize>() -> anyhow::Result<String> {
+/// Random bytes.
+pub(super) fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
+    Ok(bytes)
+}
+
+fn random_hex<const BYTES: usize>() -> anyhow::Result<String> {
+    let bytes = random::<BYTES>()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

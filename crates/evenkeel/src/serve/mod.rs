@@ -1,17 +1,24 @@
 //! The server: its roles, all in one process or each in one of its own.
 //!
-//! Roles share the two stores and nothing else. Intent and layout are in one file and survive
+//! Roles share the two stores, and the api asks the monitor over its socket. Intent and layout are in one file and survive
 //! everything; what is seen and reported is in another and is made again.
 
+mod access_log;
 mod checker;
 mod cleanup;
 mod config;
 mod dns;
+mod forward;
+mod hosts;
 mod identity;
+mod keeping;
 mod monitor;
 mod place;
+mod refusals;
 mod role;
 mod supervisor;
+mod syslog;
+mod trouble;
 mod watchdog;
 
 use std::convert::Infallible;
@@ -25,7 +32,6 @@ use anyhow::Context;
 use compute::{Compute, ComputeConfig};
 use model::InstallationId;
 use network::{Network, NetworkConfig};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{Durability, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,6 +43,7 @@ use crate::controller::Controller;
 pub use cleanup::cleanup;
 pub use config::Config;
 pub use role::Role;
+pub(crate) use trouble::Trouble;
 pub(crate) use watchdog::Watchdog;
 
 /// How often a role that only answers shows that it is run.
@@ -87,18 +94,6 @@ impl Shared {
     }
 }
 
-/// Allows as many open files as the kernel lets this process have: each VM takes some, and each question to one.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "cannot raise the limit on open files");
-    }
-}
-
 /// Plays the roles until SIGINT or SIGTERM. VMs and what they serve go on without this process.
 ///
 /// # Errors
@@ -108,7 +103,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(name) = options.checker_name {
         config.name_checker(name)?;
     }
-    raise_file_limit();
+    if let Err(error) = compute::raise_open_files() {
+        warn!(%error, "cannot raise the limit on open files");
+    }
     let (ask, shutdown) = watch::channel(false);
     let shared = open(config, shutdown)?;
     let chosen = Role::chosen(&options.roles);
@@ -214,11 +211,21 @@ async fn feed_regularly(watchdog: &Watchdog) -> Infallible {
 }
 
 async fn run_api(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()> {
+    let otlp = shared.config.otlp.target()?.map(|target| api::OtlpConfig {
+        target,
+        interval: Duration::from_secs(shared.config.otlp.interval),
+        installation: shared.installation.0.clone(),
+    });
     let config = api::ApiConfig {
         listen: shared.config.api.listen.clone(),
+        metrics_listen: shared.config.api.metrics_listen.clone(),
+        otlp,
         socket: shared.config.socket(),
+        monitor: shared.config.monitor_socket(),
         zone: shared.config.zone.clone(),
         front: shared.config.front.cidr,
+        access_logs: shared.config.access_log_directory(),
+        journal: shared.config.journal_path(),
         wait: Duration::from_secs(shared.config.api.wait),
     };
     let shutdown = shared.shutdown();

@@ -1,19 +1,26 @@
-//! The monitor's role: takes the figures that VMs send, and tells what each has to do.
+//! The monitor's role: takes the figures that VMs send, keeps them and the VMs' access logs, and tells what each has to
+//! do. VMs send to one address, so an installation has one monitor: whoever comes second is refused.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ::monitor::{Intake, Moment};
-use model::{Layout, LoadSight, VmId};
+use ::monitor::{Intake, Moment, Tally, answer_questions, bind_questions};
+use anyhow::{Context, anyhow, ensure};
+use model::{InstanceId, Layout, LoadSight, Timestamp, VmId};
+use store::Store;
 use store::layout::{LAYOUT_PREFIX, read_layout};
 use store::status::{load_key, put_trouble};
-use store::{LeaseId, Store, StoreError, Transaction};
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use super::{Shared, Watchdog};
+use super::forward::Outbox;
+use super::keeping::Keeping;
+use super::place::{Place, Told};
+use super::refusals::Refusals;
+use super::{Shared, Watchdog, access_log, forward, hosts};
 
 /// This monitor's name among the installation's.
 const MONITOR: &str = "local";
@@ -25,26 +32,63 @@ const TELLING: Duration = Duration::from_secs(1);
 const BIND_PAUSE: Duration = Duration::from_millis(200);
 /// How long that may take before it is a trouble.
 const BIND_GRACE: Duration = Duration::from_secs(1);
-/// Between two lines of the log about what was refused.
-const REFUSALS_PAUSE: Duration = Duration::from_secs(60);
+/// Whose packets are refused, in what is told of it.
+const SENDERS: &str = "vms";
+/// How long another monitor may be there: for longer than one that died stays known.
+const PLACE_PATIENCE: Duration = Duration::from_secs(7);
+/// Between two attempts to take the place.
+const PLACE_PAUSE: Duration = Duration::from_millis(250);
 /// The largest datagram that there is.
-const DATAGRAM_BYTES: usize = 65_535;
+pub(super) const DATAGRAM_BYTES: usize = 65_535;
 
 pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()> {
     let shutdown = shared.shutdown();
+    let mut teller = Teller::new(shared.status.clone());
+    tokio::pin!(shutdown);
     tokio::select! {
-        () = shutdown => Ok(()),
-        ended = take_figures(&shared, &watchdog) => ended,
+        () = &mut shutdown => return Ok(()),
+        taken = take_place(&mut teller) => taken?,
     }
+    let mut keeping = Keeping::start(&shared)?;
+    let socket = shared.config.monitor_socket();
+    let questions = bind_questions(&socket);
+    let questions = questions.with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let tally = Tally::beginning(began_at());
+    let asker = keeping.asker(tally.clone());
+    // Tasks of their own, so that whoever floods the one, and what the other has to do, holds up no figures of VMs.
+    let mut others = JoinSet::new();
+    others.spawn(hosts::take(shared.clone(), keeping.hosts(), tally.clone()));
+    let (outbox, waiting) = Outbox::new(&shared);
+    others.spawn(forward::send_on(shared.clone(), waiting, tally.clone()));
+    let outcome = tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = others.join_next() => Err(anyhow!("a task for users' collectd ended: {ended:?}")),
+        never = answer_questions(questions, asker) => match never {},
+        ended = take_figures(&shared, &watchdog, teller, &mut keeping, &tally, &outbox) => ended,
+        never = access_log::keep(&shared, &tally) => match never {},
+    };
+    others.shutdown().await;
+    keeping.close().await;
+    outcome
 }
 
-async fn take_figures(shared: &Shared, watchdog: &Watchdog) -> anyhow::Result<()> {
+async fn take_figures(
+    shared: &Shared,
+    watchdog: &Watchdog,
+    mut teller: Teller,
+    keeping: &mut Keeping,
+    tally: &Tally,
+    outbox: &Outbox,
+) -> anyhow::Result<()> {
     let mut layouts = shared.store.watch(LAYOUT_PREFIX);
-    let socket = bind(shared, watchdog).await;
+    let socket = bind(shared, watchdog, &mut teller).await;
     let clock = Clock::start();
     let mut intake = Intake::new(shared.keys.clone());
-    intake.set_senders(&senders(&read_layout(&shared.store)?.layout));
-    let mut teller = Teller::new(shared.status.clone());
+    let mut refusals = Refusals::new(shared.status.clone(), SENDERS);
+    let layout = read_layout(&shared.store)?.layout;
+    intake.set_senders(&senders(&layout));
+    keeping.set_origins(&layout);
+    tally.set_instances(&vms_by_instance(&layout));
     let mut telling = interval(TELLING);
     telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut buffer = vec![0; DATAGRAM_BYTES];
@@ -53,28 +97,50 @@ async fn take_figures(shared: &Shared, watchdog: &Watchdog) -> anyhow::Result<()
             received = socket.recv_from(&mut buffer) => {
                 if let Ok((length, from)) = received && let IpAddr::V4(from) = from.ip() {
                     let packet = buffer.get(..length).unwrap_or_default();
-                    if let Err(refusal) = intake.take(packet, from, clock.now()) {
-                        debug!(%from, %refusal, "figures are refused");
+                    match intake.take(packet, from, clock.now()) {
+                        Ok(taken) => {
+                            tally.take(&taken, Instant::now());
+                            outbox.put(&taken);
+                            keeping.keep(taken);
+                        }
+                        Err(refusal) => debug!(%from, %refusal, "figures are refused"),
                     }
                 }
             }
             () = layouts.changed() => match read_layout(&shared.store) {
-                Ok(stored) => intake.set_senders(&senders(&stored.layout)),
+                Ok(stored) => {
+                    intake.set_senders(&senders(&stored.layout));
+                    keeping.set_origins(&stored.layout);
+                    tally.set_instances(&vms_by_instance(&stored.layout));
+                }
                 Err(error) => warn!(%error, "cannot read the layout; hearing the VMs that are known"),
             },
             _ = telling.tick() => {
-                if let Err(error) = teller.tell(&intake.load(clock.now())) {
-                    warn!(%error, "cannot tell what VMs have to do; trying again");
-                }
-                teller.tell_refusals(intake.refused());
+                teller.tell(intake.load(clock.now()));
+                tally.set_refused(intake.refused());
+                refusals.tell(intake.refused());
+                keeping.look();
                 watchdog.feed();
             }
         }
     }
 }
 
-/// Binds with patience: an address that is missing or taken is a trouble that may pass.
-async fn bind(shared: &Shared, watchdog: &Watchdog) -> UdpSocket {
+/// Takes the monitor's place, for which one that has died is waited out.
+async fn take_place(teller: &mut Teller) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while !teller.tell(BTreeMap::new()) {
+        ensure!(
+            began.elapsed() < PLACE_PATIENCE,
+            "another monitor is at work in this installation, which needs one: end either"
+        );
+        sleep(PLACE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Binds with patience: an address that is missing or taken is a trouble that may pass. The place is kept meanwhile.
+async fn bind(shared: &Shared, watchdog: &Watchdog, teller: &mut Teller) -> UdpSocket {
     let listen = shared.config.monitor_listen();
     let (began, mut told) = (Instant::now(), None);
     loop {
@@ -92,6 +158,7 @@ async fn bind(shared: &Shared, watchdog: &Watchdog) -> UdpSocket {
                     told = Some(words);
                 }
                 watchdog.feed();
+                teller.tell(BTreeMap::new());
                 sleep(BIND_PAUSE).await;
             }
         }
@@ -104,15 +171,30 @@ fn senders(layout: &Layout) -> BTreeMap<VmId, Ipv4Addr> {
     vms.map(|(id, vm)| (*id, vm.front.address)).collect()
 }
 
+/// The host's clock, for those who want to know since when something is counted.
+fn began_at() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since.unwrap_or_default().as_millis();
+    Timestamp(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+/// Which VMs each instance has.
+fn vms_by_instance(layout: &Layout) -> BTreeMap<InstanceId, Vec<VmId>> {
+    let instances = layout.instances.iter();
+    instances
+        .map(|(id, of)| (*id, of.vms.keys().copied().collect()))
+        .collect()
+}
+
 /// Both clocks of the machine.
-struct Clock(Instant);
+pub(super) struct Clock(Instant);
 
 impl Clock {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self(Instant::now())
     }
 
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         Moment {
             monotonic: self.0.elapsed(),
             wall: SystemTime::now()
@@ -124,42 +206,29 @@ impl Clock {
 
 /// Tells the other roles what is known.
 struct Teller {
-    status: Store,
-    lease: Option<LeaseId>,
-    refusals: BTreeMap<&'static str, u64>,
-    refusals_told: Option<Instant>,
+    place: Place<BTreeMap<VmId, LoadSight>>,
 }
 
 impl Teller {
     fn new(status: Store) -> Self {
         Self {
-            status,
-            lease: None,
-            refusals: BTreeMap::new(),
-            refusals_told: None,
+            place: Place::new(status, load_key(MONITOR), LOAD_TTL),
         }
     }
 
-    /// Writes the loads under a lease, which is renewed or, where it ran out, taken anew.
-    fn tell(&mut self, loads: &BTreeMap<VmId, LoadSight>) -> Result<(), StoreError> {
-        let held = self.lease.take();
-        let renewed = held.filter(|lease| self.status.keep_alive(*lease).is_ok());
-        let lease = renewed.map_or_else(|| self.status.grant_lease(LOAD_TTL), Ok)?;
-        let told = Transaction::new().put_json_leased(load_key(MONITOR), loads, lease)?;
-        self.status.commit(told)?;
-        self.lease = Some(lease);
-        Ok(())
-    }
-
-    /// Says in the log, from time to time, what was refused since the last time.
-    fn tell_refusals(&mut self, refused: &BTreeMap<&'static str, u64>) {
-        let is_due = self
-            .refusals_told
-            .is_none_or(|at| at.elapsed() >= REFUSALS_PAUSE);
-        if *refused != self.refusals && is_due {
-            warn!(packets = ?refused, "figures that came were refused, by reason and in all");
-            self.refusals.clone_from(refused);
-            self.refusals_told = Some(Instant::now());
+    /// Writes the loads under a lease, which is renewed or, where it ran out, taken anew. Says whether they stand
+    /// there.
+    fn tell(&mut self, loads: BTreeMap<VmId, LoadSight>) -> bool {
+        match self.place.tell_anew(loads) {
+            Ok(Told::Stands) => true,
+            Ok(Told::NameTaken) => {
+                debug!("another monitor tells what VMs have to do");
+                false
+            }
+            Err(error) => {
+                warn!(%error, "cannot tell what VMs have to do; trying again");
+                false
+            }
         }
     }
 }

@@ -1,42 +1,41 @@
-//! A checker's place in the status store: its name, held by a lease.
+//! The place in the status store where a checker, or the monitor, tells what it sees: a name, held by a lease.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{ProbeSight, VmId};
+use serde::Serialize;
 use store::{LeaseId, Outcome, Revision, Store, StoreError, Transaction};
-
-/// What a checker saw is forgotten when it has been silent for this long.
-const TTL: Duration = Duration::from_millis(1_500);
 
 /// What came of telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// It is known.
     Stands,
-    /// Another checker tells under this name.
+    /// Another one tells under this name.
     NameTaken,
 }
 
-/// Where one checker tells what it sees. Whoever takes a name first has it, for as long as it keeps telling.
-pub(super) struct Place {
+/// Where one of its kind tells what it sees, a `T`. Whoever takes a name first has it, for as long as it keeps
+/// telling.
+pub(super) struct Place<T> {
     status: Store,
     key: String,
-    held: Option<Held>,
+    ttl: Duration,
+    held: Option<Held<T>>,
 }
 
-struct Held {
+struct Held<T> {
     lease: LeaseId,
     written: Revision,
-    sights: BTreeMap<VmId, ProbeSight>,
+    told: T,
 }
 
-impl Place {
-    /// A place that is not taken yet.
-    pub(super) fn new(status: Store, name: &str) -> Self {
+impl<T: PartialEq + Serialize> Place<T> {
+    /// A place that is not taken yet. What is told there is forgotten after `ttl` of silence.
+    pub(super) fn new(status: Store, key: String, ttl: Duration) -> Self {
         Self {
             status,
-            key: store::status::sight_key(name),
+            key,
+            ttl,
             held: None,
         }
     }
@@ -46,21 +45,33 @@ impl Place {
     ///
     /// # Errors
     /// [`StoreError`]; the next call tries again.
-    pub(super) fn tell(&mut self, sights: BTreeMap<VmId, ProbeSight>) -> Result<Told, StoreError> {
+    pub(super) fn tell(&mut self, seen: T) -> Result<Told, StoreError> {
+        self.tell_where(seen, |told, seen| told == seen)
+    }
+
+    /// Tells what is seen, which is written also where nothing has changed: it is as old as its writing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the next call tries again.
+    pub(super) fn tell_anew(&mut self, seen: T) -> Result<Told, StoreError> {
+        self.tell_where(seen, |_, _| false)
+    }
+
+    fn tell_where(&mut self, seen: T, is_told: fn(&T, &T) -> bool) -> Result<Told, StoreError> {
         let held = match self.held.take() {
             Some(held) => self.renew(held.lease)?.then_some(held),
             None => None,
         };
         let held = match held {
-            Some(held) if held.sights == sights => Some(held),
+            Some(held) if is_told(&held.told, &seen) => Some(held),
             Some(held) => {
                 let still_ours = Transaction::new().when_modified(&*self.key, held.written);
-                self.write(still_ours, held.lease, sights)?
+                self.write(still_ours, held.lease, seen)?
             }
             None => {
-                let lease = self.status.grant_lease(TTL)?;
+                let lease = self.status.grant_lease(self.ttl)?;
                 let free = Transaction::new().when_absent(&*self.key);
-                self.write(free, lease, sights)?
+                self.write(free, lease, seen)?
             }
         };
         self.held = held;
@@ -68,6 +79,17 @@ impl Place {
             Some(_) => Told::Stands,
             None => Told::NameTaken,
         })
+    }
+
+    /// Gives the place up, and what was told there with it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is given up by silence then.
+    pub(super) fn leave(&mut self) -> Result<(), StoreError> {
+        match self.held.take() {
+            Some(held) => self.status.revoke(held.lease),
+            None => Ok(()),
+        }
     }
 
     /// Whether the lease has not ended.
@@ -83,14 +105,14 @@ impl Place {
         &self,
         condition: Transaction,
         lease: LeaseId,
-        sights: BTreeMap<VmId, ProbeSight>,
-    ) -> Result<Option<Held>, StoreError> {
-        let write = condition.put_json_leased(&*self.key, &sights, lease)?;
+        told: T,
+    ) -> Result<Option<Held<T>>, StoreError> {
+        let write = condition.put_json_leased(&*self.key, &told, lease)?;
         match self.status.commit(write)? {
             Outcome::Applied(written) => Ok(Some(Held {
                 lease,
                 written,
-                sights,
+                told,
             })),
             Outcome::Conflict { .. } => {
                 self.status.revoke(lease)?;
@@ -102,10 +124,18 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use model::Timestamp;
+    use std::collections::BTreeMap;
+
+    use model::{ProbeSight, Timestamp, VmId};
     use store::ManualClock;
 
     use super::*;
+
+    const TTL: Duration = Duration::from_millis(1_500);
+
+    fn place(status: &Store) -> Place<BTreeMap<VmId, ProbeSight>> {
+        Place::new(status.clone(), store::status::sight_key("a"), TTL)
+    }
 
     fn sights(answered: bool) -> BTreeMap<VmId, ProbeSight> {
         let sight = ProbeSight {
@@ -127,8 +157,7 @@ mod tests {
     fn a_name_is_one_checkers_until_it_falls_silent() {
         let clock = ManualClock::default();
         let status = Store::in_memory_with_clock(clock.clone());
-        let place = || Place::new(status.clone(), "a");
-        let (mut first, mut second) = (place(), place());
+        let (mut first, mut second) = (place(&status), place(&status));
         assert_eq!(first.tell(sights(true)).unwrap(), Told::Stands);
         assert_eq!(second.tell(sights(false)).unwrap(), Told::NameTaken);
         assert_eq!(known(&status), Some(true), "nothing is overwritten");
@@ -145,10 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn whoever_leaves_is_forgotten_at_once_and_may_come_back() {
+        let status = Store::in_memory_with_clock(ManualClock::default());
+        let (mut first, mut second) = (place(&status), place(&status));
+        first.leave().unwrap();
+        assert_eq!(first.tell(sights(true)).unwrap(), Told::Stands);
+        first.leave().unwrap();
+        assert_eq!(known(&status), None);
+        assert_eq!(second.tell(sights(false)).unwrap(), Told::Stands);
+        assert_eq!(first.tell(sights(true)).unwrap(), Told::NameTaken);
+    }
+
+    #[test]
     fn one_that_was_stopped_for_a_while_takes_its_place_again() {
         let clock = ManualClock::default();
         let status = Store::in_memory_with_clock(clock.clone());
-        let mut place = Place::new(status.clone(), "a");
+        let mut place = place(&status);
         for answered in [true, false, false] {
             assert_eq!(place.tell(sights(answered)).unwrap(), Told::Stands);
             assert_eq!(known(&status), Some(answered));

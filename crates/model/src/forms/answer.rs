@@ -75,7 +75,7 @@ pub fn refusal(
 }
 
 /// A project in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProjectBrief {
     /// Its name.
     pub name: String,
@@ -87,7 +87,7 @@ pub struct ProjectBrief {
 }
 
 /// A project with its instances.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProjectDocument {
     name: String,
     id: ProjectId,
@@ -114,13 +114,35 @@ impl ProjectDocument {
     }
 }
 
+/// What the monitor log has of an instance's last whole minute; what it knows nothing of is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LastMinute {
+    /// HTTP requests, or TCP sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<f64>,
+    /// Answers by the balancer itself, for want of a good one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors_per_second: Option<f64>,
+    /// The time that 99 of 100 answers did not exceed, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// Client connections that were open, the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<f64>,
+    /// Of its VMs' processors, the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+}
+
 /// An instance in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InstanceBrief {
     name: String,
     id: InstanceId,
     url: String,
     condition: Condition,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_minute: Option<LastMinute>,
 }
 
 impl InstanceBrief {
@@ -137,6 +159,16 @@ impl InstanceBrief {
             id: instance.id,
             url: instance.url(&project.label, zone),
             condition: standing(instance, report).0,
+            last_minute: None,
+        }
+    }
+
+    /// With what was measured.
+    #[must_use]
+    pub fn with_last_minute(self, last_minute: Option<LastMinute>) -> Self {
+        Self {
+            last_minute,
+            ..self
         }
     }
 }

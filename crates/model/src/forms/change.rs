@@ -15,7 +15,7 @@ use super::subnet;
 use crate::{AutoScaling, Backend, BackendHost, Instance, InstanceId, TrafficType};
 
 /// The fields of a change.
-pub(super) const FIELDS: [&str; 19] = [
+pub(super) const FIELDS: [&str; 20] = [
     "type",
     "user",
     "project",
@@ -34,6 +34,7 @@ pub(super) const FIELDS: [&str; 19] = [
     "proxy-protocol-from",
     "client-close",
     "forwarding",
+    "access-log",
     "wait",
 ];
 const BACKEND_FIELDS: [&str; 6] = [
@@ -260,7 +261,7 @@ impl EntitiesChange {
 
 fn pairs(field: &Field<'_>) -> Result<Vec<(Entity, Entity)>, FormError> {
     let mut pairs = Vec::new();
-    for item in field.items(super::entity::MAX_BACKENDS)? {
+    for item in field.items(crate::MAX_BACKENDS)? {
         match item.items(2)?.as_slice() {
             [old, new] => pairs.push((entity(old)?, entity(new)?)),
             _ => return Err(item.wrong_type("a pair of two entities, [old, new],")),

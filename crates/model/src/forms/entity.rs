@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::error::{Code, FormError, quoted};
 use super::fields::{Change, Field};
 use crate::numbers::MAX_CONNECTIONS;
-use crate::{Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_WEIGHT, TrafficType};
+use crate::{
+    Backend, BackendHost, DEFAULT_BACKEND_PORT, DEFAULT_WEIGHT, MAX_BACKENDS, MAX_WEIGHT,
+    TrafficType,
+};
 
-/// The most backends of one instance.
-pub const MAX_BACKENDS: usize = 1024;
 /// The most characters of a host name (RFC 1035, section 2.3.4).
 const MAX_HOST_CHARS: usize = 253;
 const FORMS: &str = "write an IPv4 address or host name, with its port where needed: 1.1.1.10:8080";

@@ -25,6 +25,8 @@ pub enum Code {
     BadName,
     /// `bad-path`: a health check's request path that cannot stand in an HTTP request.
     BadPath,
+    /// `bad-time`: no point in time.
+    BadTime,
     /// `conflicting-fields`: two fields that cannot both be given.
     ConflictingFields,
     /// `duplicate-entity`: one server stands in the request twice.
@@ -88,6 +90,7 @@ impl Code {
             Self::BadHost => "bad-host",
             Self::BadName => "bad-name",
             Self::BadPath => "bad-path",
+            Self::BadTime => "bad-time",
             Self::ConflictingFields => "conflicting-fields",
             Self::DuplicateEntity => "duplicate-entity",
             Self::DuplicateField => "duplicate-field",

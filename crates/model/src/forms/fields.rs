@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 
 use super::error::{Code, FormError, quoted};
 use super::json::join;
+use super::time::from_rfc3339;
+use crate::Timestamp;
 
 /// A value together with where it was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +117,19 @@ impl<'v> Fields<'v> {
 }
 
 impl<'v> Field<'v> {
+    /// A point in time, as RFC 3339 writes it in UTC.
+    pub fn moment(&self) -> Result<Timestamp, FormError> {
+        let text = self.text()?;
+        from_rfc3339(text).ok_or_else(|| {
+            FormError::new(
+                Code::BadTime,
+                &self.path,
+                format!("`{}` is no time", quoted(text)),
+                "write it in UTC, such as 2026-11-22T17:51:32Z",
+            )
+        })
+    }
+
     /// The request as a whole.
     pub fn root(value: &'v Value) -> Self {
         Self {

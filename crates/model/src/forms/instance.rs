@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The fields of an instance that is to be made.
-pub(super) const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 18] = [
     "type",
     "user",
     "project",
@@ -37,6 +37,7 @@ pub(super) const FIELDS: [&str; 17] = [
     "proxy-protocol-from",
     "client-close",
     "forwarding",
+    "access-log",
     "wait",
 ];
 const BACKEND_FIELDS: [&str; 3] = ["entities", "health-check", "auto-scaling"];

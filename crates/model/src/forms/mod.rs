@@ -20,12 +20,15 @@ mod auto_scaling;
 mod change;
 mod entity;
 mod error;
+mod events;
 mod fields;
+mod figures;
 mod form;
 mod forwarding;
 mod health_check;
 mod instance;
 mod json;
+mod log;
 mod names;
 mod networks;
 mod numbers;
@@ -38,22 +41,25 @@ mod subnet;
 mod time;
 
 pub use answer::{
-    Answer, BackendDocument, EventDocument, InstanceBrief, InstanceDocument, ProjectBrief,
-    ProjectDocument, Refused, ScalingDocument, VmDocument, refusal,
+    Answer, BackendDocument, EventDocument, InstanceBrief, InstanceDocument, LastMinute,
+    ProjectBrief, ProjectDocument, Refused, ScalingDocument, VmDocument, refusal,
 };
 pub use auto_scaling::{AutoScalingChange, ScalingChange};
 pub use change::{EntitiesChange, InstanceChange};
-pub use entity::{Entity, MAX_BACKENDS};
+pub use entity::Entity;
 pub use error::{Code, FormError};
+pub use events::{EVENTS, EventsRequest};
 pub use fields::{At, Change};
+pub use figures::FiguresRequest;
 pub use form::InstanceForm;
 pub use health_check::{HealthCheckChange, default_health_check};
 pub use instance::{NewInstance, Surroundings};
 pub use json::{MAX_REQUEST_BYTES, too_large};
+pub use log::{LOG_LINES, LogQuestion};
 pub use names::{MAX_LABEL_CHARS, MAX_NAME_CHARS, free_label, label};
 pub use project::NewProject;
 pub use request::{
     Action, Kind, MAX_WAIT, Order, ProjectRef, Request, SubnetChange, Target, Wait, read_request,
 };
 pub use subnet::overlap;
-pub use time::rfc3339;
+pub use time::{from_rfc3339, rfc3339};

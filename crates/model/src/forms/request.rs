@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use super::change::InstanceChange;
 use super::error::{Code, FormError};
+use super::events::EventsRequest;
 use super::fields::{At, Field, Fields};
+use super::figures::FiguresRequest;
 use super::instance::NewInstance;
 use super::json;
+use super::log::LogQuestion;
 use super::names;
 use super::project::NewProject;
 use super::subnet;
@@ -48,6 +51,14 @@ pub enum Kind {
     Subnet,
     /// The installation.
     System,
+    /// An instance's access log.
+    Log,
+    /// What was measured of an instance.
+    Figures,
+    /// What users asked, and what the controller decided and found out.
+    Events,
+    /// Why something is as it is.
+    Explain,
 }
 
 /// A request, each part of which is valid by itself.
@@ -61,6 +72,8 @@ pub struct Request {
     pub user: Option<String>,
     /// How long to wait for the outcome.
     pub wait: Wait,
+    /// What of the object it names to be made or changed: `backend.entities`.
+    pub names: Vec<String>,
     /// The particulars.
     pub order: Order,
 }
@@ -124,6 +137,28 @@ pub enum Order {
     UpdateSubnet(SubnetChange),
     /// Tell about everything.
     ReadSystem,
+    /// Tell what became of an instance's requests.
+    ReadLog {
+        /// Where to look.
+        project: Option<ProjectRef>,
+        /// Whose log.
+        target: Target<InstanceId>,
+        /// Which lines.
+        question: LogQuestion,
+    },
+    /// Tell what was measured of an instance.
+    ReadFigures(Box<FiguresRequest>),
+    /// Tell what happened.
+    ReadEvents(Box<EventsRequest>),
+    /// Tell why an instance stands as it does, or what became of one of its requests.
+    Explain {
+        /// Where to look.
+        project: Option<ProjectRef>,
+        /// Which instance.
+        target: Target<InstanceId>,
+        /// The request's id, or its trace's.
+        request: Option<String>,
+    },
 }
 
 /// How an object is addressed: by name, by id, or by both, which must then agree.
@@ -163,11 +198,15 @@ const ACTIONS: [(&str, Action); 4] = [
     ("update", Action::Update),
     ("delete", Action::Delete),
 ];
-const KINDS: [(&str, Kind); 4] = [
+const KINDS: [(&str, Kind); 8] = [
     ("project", Kind::Project),
     ("instance", Kind::Instance),
     ("subnet", Kind::Subnet),
     ("system", Kind::System),
+    ("log", Kind::Log),
+    ("figures", Kind::Figures),
+    ("events", Kind::Events),
+    ("explain", Kind::Explain),
 ];
 
 /// Reads a request. Beside its outcome it gives action and type as far as they could be read, for the
@@ -200,7 +239,7 @@ fn read_value(value: &Value) -> Result<Request, FormError> {
     let kind = outer
         .required(
             "type",
-            "give \"project\", \"instance\", \"subnet\" or \"system\"",
+            "give \"project\", \"instance\", \"subnet\", \"system\", \"log\", \"figures\", \"events\" or \"explain\"",
         )?
         .choice(&KINDS)?;
     check_outer(action, kind, value)?;
@@ -215,6 +254,7 @@ fn read_value(value: &Value) -> Result<Request, FormError> {
         kind,
         user: user(&fields)?,
         wait: wait(&outer, &fields)?,
+        names: names(info.value),
         order,
     })
 }
@@ -250,13 +290,17 @@ fn read_order<'v>(
             "type", "user", "project", "subnet", "attach", "detach", "wait",
         ],
         (Action::Info, Kind::System) => &["type"],
-        (_, Kind::Subnet | Kind::System) => return Err(unsupported(kind)),
+        (Action::Info, Kind::Log) => &super::log::FIELDS,
+        (Action::Info, Kind::Figures) => &super::figures::FIELDS,
+        (Action::Info, Kind::Events) => &super::events::FIELDS,
+        (Action::Info, Kind::Explain) => &["type", "user", "project", "instance", "id", "request"],
+        (_, _) => return Err(unsupported(kind)),
     };
     let fields = info.object(known)?;
     check_type(&fields, kind)?;
     let order = match (action, kind) {
         (Action::Create, Kind::Project) => Order::CreateProject(NewProject::read(&fields)?),
-        (Action::Info, Kind::Project) => Order::ReadProjects(target(&fields, ProjectId)?),
+        (Action::Info, Kind::Project) => Order::ReadProjects(target(&fields, "name", ProjectId)?),
         (Action::Update, Kind::Project) => Order::UpdateProject {
             target: required_target(&fields, ProjectId)?,
             new_name: new_name(&fields)?,
@@ -271,7 +315,7 @@ fn read_order<'v>(
         }
         (Action::Info, Kind::Instance) => Order::ReadInstances {
             project: project(&fields)?,
-            target: target(&fields, InstanceId)?,
+            target: target(&fields, "name", InstanceId)?,
         },
         (Action::Update, Kind::Instance) => {
             Order::UpdateInstance(Box::new(InstanceChange::read(&fields)?))
@@ -289,8 +333,40 @@ fn read_order<'v>(
         },
         (_, Kind::Subnet) => Order::UpdateSubnet(SubnetChange::read(&fields)?),
         (_, Kind::System) => Order::ReadSystem,
+        (_, Kind::Log) => Order::ReadLog {
+            project: project(&fields)?,
+            target: instance_target(&fields)?,
+            question: LogQuestion::read(&fields)?,
+        },
+        (_, Kind::Figures) => Order::ReadFigures(Box::new(FiguresRequest::read(&fields)?)),
+        (_, Kind::Events) => Order::ReadEvents(Box::new(EventsRequest::read(&fields)?)),
+        (_, Kind::Explain) => Order::Explain {
+            project: project(&fields)?,
+            target: instance_target(&fields)?,
+            request: fields
+                .given("request")
+                .map(|field| field.text().map(str::to_owned))
+                .transpose()?,
+        },
     };
     Ok((fields, order))
+}
+
+/// What a request's `info` says beside whose object it is about.
+fn names(info: &Value) -> Vec<String> {
+    const ADDRESSING: [&str; 8] = [
+        "type", "user", "project", "name", "id", "instance", "wait", "cascade",
+    ];
+    let fields = info.as_object().into_iter().flatten();
+    let fields = fields.filter(|(name, _)| !ADDRESSING.contains(&name.as_str()));
+    let named = |(name, value): (&String, &Value)| match value.as_object() {
+        Some(inner) if name == "backend" => inner
+            .keys()
+            .map(|inner| format!("{name}.{inner}"))
+            .collect(),
+        _ => vec![name.clone()],
+    };
+    fields.flat_map(named).collect()
 }
 
 fn unsupported(kind: Kind) -> FormError {
@@ -299,6 +375,13 @@ fn unsupported(kind: Kind) -> FormError {
             "a subnet is neither created nor deleted",
             "it appears with its first instance or interface: use \"update\" with \"attach\" or \"detach\"",
         ),
+        Kind::Log => ("a log can only be read", "use \"info\""),
+        Kind::Figures => (
+            "figures are measured, and neither made nor changed",
+            "use \"info\"",
+        ),
+        Kind::Events => ("events happen, and can only be read", "use \"info\""),
+        Kind::Explain => ("an explanation can only be read", "use \"info\""),
         _ => ("the system can only tell about itself", "use \"info\""),
     };
     FormError::new(Code::UnsupportedAction, "action", message, hint)
@@ -342,8 +425,20 @@ pub(super) fn project(fields: &Fields<'_>) -> Result<Option<ProjectRef>, FormErr
     }
 }
 
+/// The instance that something is asked of: `instance` is its name, `id` its id.
+pub(super) fn instance_target(fields: &Fields<'_>) -> Result<Target<InstanceId>, FormError> {
+    any_instance(fields)?
+        .ok_or_else(|| fields.missing("instance", "name the instance by `instance` or by `id`"))
+}
+
+/// The same, where none need be named.
+pub(super) fn any_instance(fields: &Fields<'_>) -> Result<Option<Target<InstanceId>>, FormError> {
+    target(fields, "instance", InstanceId)
+}
+
 fn target<I>(
     fields: &Fields<'_>,
+    name_field: &str,
     make_id: impl Fn(u64) -> I,
 ) -> Result<Option<Target<I>>, FormError> {
     let name = |f: Field<'_>| names::name(&f).map(|name| At::new(f.path, name));
@@ -352,7 +447,7 @@ fn target<I>(
             .map(|id| At::new(f.path, make_id(id)))
     };
     let target = Target {
-        name: fields.given("name").map(name).transpose()?,
+        name: fields.given(name_field).map(name).transpose()?,
         id: fields.given("id").map(id).transpose()?,
     };
     Ok((target.name.is_some() || target.id.is_some()).then_some(target))
@@ -362,7 +457,7 @@ pub(super) fn required_target<I>(
     fields: &Fields<'_>,
     make_id: impl Fn(u64) -> I,
 ) -> Result<Target<I>, FormError> {
-    target(fields, make_id)?
+    target(fields, "name", make_id)?
         .ok_or_else(|| fields.missing("name", "name the object by `name` or by `id`"))
 }
 

@@ -48,6 +48,7 @@ pub(super) struct SettingsChange {
     proxy_protocol_from: Change<Vec<Ipv4Net>>,
     client_close: Change<ClientClose>,
     forwarding: Change<ForwardingChange>,
+    access_log: Change<bool>,
     backend: BackendSettingsChange,
 }
 
@@ -73,6 +74,7 @@ impl SettingsChange {
             proxy_protocol_from: info.change("proxy-protocol-from", networks)?,
             client_close: info.change("client-close", |field| field.choice(&CLIENT_CLOSES))?,
             forwarding: info.change("forwarding", ForwardingChange::read)?,
+            access_log: info.change("access-log", |field| field.flag())?,
             backend: match backend {
                 Change::Keep => BackendSettingsChange::default(),
                 Change::Reset => BackendSettingsChange::reset(),
@@ -103,6 +105,7 @@ impl SettingsChange {
             &mut policy.proxy_protocol.accept_from,
         );
         set(self.client_close, &mut policy.client_close);
+        policy.access_log = self.access_log.over(policy.access_log, true);
         policy.forwarding = match self.forwarding {
             Change::Keep => std::mem::take(&mut policy.forwarding),
             Change::Reset => Forwarding::default(),
@@ -203,6 +206,7 @@ pub(super) fn show_beside_backend(timeouts: &Timeouts, policy: &Policy) -> Shown
     let aborts = (close != ClientClose::default()).then_some("abort");
     shown.value("client-close", aborts);
     shown.object("forwarding", forwarding::show(&policy.forwarding));
+    shown.value("access-log", (!policy.access_log).then_some(false));
     shown
 }
 

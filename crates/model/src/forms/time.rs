@@ -16,6 +16,33 @@ pub fn rfc3339(time: Timestamp) -> String {
     )
 }
 
+/// The time that is written so, in UTC: with or without a fraction of a second.
+#[must_use]
+pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't', ' '])?;
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let [year, month, day] = [date.next()??, date.next()??, date.next()??];
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let mut time = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let [hours, minutes, seconds] = [time.next()??, time.next()??, time.next()??];
+    let is_time = hours < 24 && minutes < 60 && seconds < 60;
+    if !is_time
+        || !fraction.bytes().all(|byte| byte.is_ascii_digit())
+        || !(1970..10_000).contains(&year)
+    {
+        return None;
+    }
+    let ms = fraction.bytes().chain(*b"000").take(3);
+    let ms = ms.fold(0, |ms, digit| ms * 10 + u64::from(digit - b'0'));
+    // The day is looked for among those that have this month's and year's name, of which no two are the same.
+    let about = (year - 1970) * 365 + (year - 1969) / 4;
+    let days =
+        (about.saturating_sub(40)..about + 400).find(|days| civil(*days) == (year, month, day))?;
+    Some(Timestamp(
+        days * MS_PER_DAY + ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms,
+    ))
+}
+
 /// Year, month and day of a number of days since 1970-01-01, by Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html>), without the eras before year 0.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -39,6 +66,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_day_is_read_as_it_was_written_and_nonsense_is_not() {
+        for days in 0..80_000 {
+            let time = Timestamp(days * MS_PER_DAY + 1);
+            assert_eq!(from_rfc3339(&rfc3339(time)), Some(time));
+        }
+        assert_eq!(from_rfc3339("1970-01-01T00:00:01Z"), Some(Timestamp(1000)));
+        assert_eq!(from_rfc3339("1970-01-01T00:00:00.5Z"), Some(Timestamp(500)));
+        for text in [
+            "",
+            "now",
+            "2026-02-30T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.xZ",
+            "99999-01-01T00:00:00Z",
+            "2026-01-01",
+        ] {
+            assert_eq!(from_rfc3339(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn times_are_those_of_the_calendar() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
@@ -48,6 +98,7 @@ mod tests {
             (1_795_369_892_123, "2026-11-22T17:51:32.123Z"),
         ] {
             assert_eq!(rfc3339(Timestamp(ms)), text);
+            assert_eq!(from_rfc3339(text), Some(Timestamp(ms)), "{text}");
         }
     }
 }

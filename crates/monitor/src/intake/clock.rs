@@ -10,7 +10,7 @@ use std::time::Duration;
 use collectd::Time;
 
 /// How far from the expected a sample's time may be.
-const WINDOW: Duration = Duration::from_secs(300);
+pub(super) const WINDOW: Duration = Duration::from_secs(300);
 /// A wall clock that strays further than this from the monotonic one between two looks was set.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -25,14 +25,14 @@ pub struct Moment {
 
 /// The monitor's wall clock: how often it was set.
 #[derive(Debug, Default)]
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     last: Option<Moment>,
     times_set: u32,
 }
 
 impl WallClock {
     /// Takes note of a moment, and says how often the clock was set until then.
-    pub(super) fn look(&mut self, now: Moment) -> u32 {
+    pub(crate) fn look(&mut self, now: Moment) -> u32 {
         if let Some(last) = self.last {
             let passed = now.monotonic.saturating_sub(last.monotonic);
             let strayed = now.wall.abs_diff(last.wall.saturating_add(passed));
@@ -45,22 +45,22 @@ impl WallClock {
 
 /// What a VM's clock said when the newest of its samples came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct VmClock {
+pub(crate) struct VmClock {
     said: Duration,
     at: Duration,
 }
 
 /// What the last sample of a series was.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Last {
+pub(crate) struct Last {
     /// Its time, by the VM's clock.
-    pub(super) time: Time,
+    pub(crate) time: Time,
     /// How often the wall clock had been set when it came.
-    pub(super) times_set: u32,
+    pub(crate) times_set: u32,
 }
 
 /// Whether a sample with this time is news in its series, of which `last` came last.
-pub(super) fn is_news(
+pub(crate) fn is_news(
     time: Time,
     last: Option<Last>,
     clock: Option<VmClock>,
@@ -80,7 +80,7 @@ pub(super) fn is_news(
 
 impl VmClock {
     /// What it says at `now`.
-    pub(super) fn at(time: Time, now: Moment) -> Self {
+    pub(crate) fn at(time: Time, now: Moment) -> Self {
         Self {
             said: time.to_duration(),
             at: now.monotonic,

@@ -8,9 +8,11 @@
 //! Nothing here waits or opens a socket. A sender that is not among the VMs costs one look-up; one that is may
 //! cost what it is allowed to send in a second. All that is kept of one VM has a bound, whatever it sends.
 
-mod clock;
+pub(crate) mod clock;
+pub(crate) mod kept;
 mod keys;
-mod series;
+pub(crate) mod reading;
+pub(crate) mod series;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -23,14 +25,19 @@ use model::figures::{
 };
 use model::{LoadSample, LoadSight, VmId};
 
+use ::series::Reading;
 use clock::{Last, VmClock, WallClock, is_news};
+use kept::Kept;
+use reading::{identifier, measured, sample};
 use series::{Recent, Series};
 
 pub use clock::Moment;
 pub use keys::VmKeys;
 
-/// Figures that are kept of one VM; each value of a list is one.
-const MOST_SERIES: usize = 256;
+/// Figures that are kept of one VM; each value of a list is one. Some 30 are the machine's, 22 the balancer's, 6 of each
+/// of 32 backends, and two or three lists of latencies of 28 that there can be of each kind. Those of backends that are
+/// gone make room for others.
+pub(crate) const MOST_SERIES: usize = 512;
 /// Packets that one VM may send in a second.
 const MOST_PACKETS: u32 = 50;
 /// A VM of which nothing new has come for this long has no load: nobody knows.
@@ -62,12 +69,24 @@ pub enum Refusal {
     /// All that is in it was taken before, or is of another time.
     #[error("VM {0} sent nothing new: what it tells was told before, or its clock is minutes off")]
     Stale(VmId),
-    /// It tells more figures than are kept.
+    /// There was no room for any, or for some, of its figures.
     #[error("VM {0} tells more than {MOST_SERIES} figures")]
     Crowded(VmId),
 }
 
 impl Refusal {
+    /// All words of [`Self::kind`].
+    pub const KINDS: [&'static str; 8] = [
+        "stranger",
+        "flood",
+        "plain",
+        "sealed",
+        "malformed",
+        "misnamed",
+        "stale",
+        "crowded",
+    ];
+
     /// One word for each kind, by which they are counted.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -82,6 +101,28 @@ impl Refusal {
             Self::Crowded(_) => "crowded",
         }
     }
+}
+
+/// What was taken of a packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Of which VM.
+    pub vm: VmId,
+    /// What was new in it.
+    pub samples: Vec<Sample>,
+    /// Those of its lists of which something was, as they came.
+    pub lists: Vec<ValueList>,
+}
+
+/// One figure at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// What is measured: collectd's identifier without the host, and which value of a list that has several.
+    pub name: String,
+    /// When, since the Unix epoch, by the VM's clock.
+    pub time: Duration,
+    /// How much.
+    pub reading: Reading,
 }
 
 /// Everything that was taken of late, by VM.
@@ -104,7 +145,7 @@ struct Sender {
     heard: Option<Duration>,
     /// The newest time that was told.
     newest: Time,
-    series: BTreeMap<(String, usize), Series>,
+    series: Kept<(String, usize), Series>,
 }
 
 impl Intake {
@@ -131,23 +172,27 @@ impl Intake {
         }
     }
 
-    /// Takes a packet that came from an address.
+    /// Takes a packet that came from an address, and returns what was new in it.
     ///
     /// # Errors
     /// Why it was not taken; it is counted as well. A packet is taken in part when some of it is not new, or
-    /// more than is kept: that is told only when nothing of it was taken.
-    pub fn take(&mut self, packet: &[u8], from: Ipv4Addr, now: Moment) -> Result<(), Refusal> {
+    /// more than is kept: the one is told only when nothing of it was taken, the other is counted in any case.
+    pub fn take(&mut self, packet: &[u8], from: Ipv4Addr, now: Moment) -> Result<Taken, Refusal> {
         let times_set = self.wall.look(now);
         let sender = self.vms.get_mut(&from).ok_or(Refusal::Stranger);
         let taken = sender.and_then(|sender| sender.take(packet, now, times_set));
-        if let Err(refusal) = &taken {
+        let (taken, refusal) = match taken {
+            Ok((taken, refusal)) => (Ok(taken), refusal),
+            Err(refusal) => (Err(refusal.clone()), Some(refusal)),
+        };
+        if let Some(refusal) = refusal {
             let count = self.refused.entry(refusal.kind()).or_default();
             *count = count.saturating_add(1);
         }
         taken
     }
 
-    /// How many packets were refused, by [`Refusal::kind`].
+    /// How many packets were refused, whole or for want of room in part, by [`Refusal::kind`].
     #[must_use]
     pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
         &self.refused
@@ -174,11 +219,17 @@ impl Sender {
             clock: None,
             heard: None,
             newest: Time(0),
-            series: BTreeMap::new(),
+            series: Kept::default(),
         }
     }
 
-    fn take(&mut self, packet: &[u8], now: Moment, times_set: u32) -> Result<(), Refusal> {
+    /// What was new, and why some of it was refused that was to be kept.
+    fn take(
+        &mut self,
+        packet: &[u8],
+        now: Moment,
+        times_set: u32,
+    ) -> Result<(Taken, Option<Refusal>), Refusal> {
         let vm = self.vm;
         if !self.may_send(now) {
             return Err(Refusal::Flood(vm));
@@ -194,25 +245,30 @@ impl Sender {
         }
         // Against what was known before this packet: its own lists come in no order of time.
         let clock = self.clock;
-        let outcomes: Vec<_> = lists
-            .iter()
-            .flat_map(|list| {
-                list.values
-                    .iter()
-                    .enumerate()
-                    .map(move |value| (list, value))
-            })
-            .map(|(list, (index, value))| self.keep(list, index, *value, clock, now, times_set))
-            .collect();
-        let refused = |refusal: Refusal| match outcomes.contains(&Err(refusal.clone())) {
-            true => Err(refusal),
-            false => Ok(()),
-        };
-        if outcomes.contains(&Ok(())) {
-            return Ok(());
+        let (mut samples, mut taken, mut refusal) = (Vec::new(), Vec::new(), None);
+        for list in lists {
+            let mut is_taken = false;
+            for (index, value) in measured(&list) {
+                match self.keep(&list, index, value, clock, now, times_set) {
+                    Ok(()) => {
+                        is_taken = true;
+                        samples.extend(sample(&list, index, value));
+                    }
+                    // Of two reasons, that there is no room for more.
+                    Err(Refusal::Stale(_)) if refusal.is_some() => {}
+                    Err(why) => refusal = Some(why),
+                }
+            }
+            taken.extend(is_taken.then_some(list));
         }
-        refused(Refusal::Crowded(vm))?;
-        refused(Refusal::Stale(vm))
+        let lists = taken;
+        match refusal {
+            Some(refusal) if samples.is_empty() => Err(refusal),
+            partly => {
+                let crowded = partly.filter(|why| *why == Refusal::Crowded(vm));
+                Ok((Taken { vm, samples, lists }, crowded))
+            }
+        }
     }
 
     /// Whether this packet is not one too many in its second.
@@ -239,13 +295,12 @@ impl Sender {
         if !is_news(list.time, last, clock, now, times_set) {
             return Err(Refusal::Stale(self.vm));
         }
-        if last.is_none() && self.series.len() >= MOST_SERIES {
+        if self.series.get(&key).is_none() && !self.has_room(now.monotonic) {
             return Err(Refusal::Crowded(self.vm));
         }
         let time = list.time;
         self.series
-            .entry(key)
-            .or_default()
+            .hear(key, now.monotonic)
             .add(Last { time, times_set }, value, now.monotonic);
         self.heard = Some(now.monotonic);
         let is_set_back = last.is_some_and(|last| last.time >= time);
@@ -254,6 +309,11 @@ impl Sender {
             self.clock = Some(VmClock::at(time, now));
         }
         Ok(())
+    }
+
+    /// Whether one more figure can be kept, in the place of some that are not told any more if need be.
+    fn has_room(&mut self, now: Duration) -> bool {
+        self.series.len() < MOST_SERIES || self.series.forget_silent(now)
     }
 
     fn load(&self, now: Moment) -> Option<LoadSight> {
@@ -287,13 +347,6 @@ impl Sender {
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
         })
     }
-}
-
-/// What is measured, without the host, which is the VM.
-fn identifier(list: &ValueList) -> String {
-    let whole = list.to_string();
-    let within = whole.strip_prefix(&list.host).unwrap_or(&whole);
-    within.trim_start_matches('/').to_owned()
 }
 
 fn to_tenths(figure: f64) -> f64 {

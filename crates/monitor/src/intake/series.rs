@@ -1,4 +1,7 @@
-//! One figure of one VM over the last minutes.
+//! One figure of one VM over the last seconds, from which its load is told.
+//!
+//! It is kept here and not asked of the monitor log: the load decides how many VMs there are, and is told also while
+//! the log cannot be opened, is full, or writes a segment.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,10 +10,8 @@ use collectd::{Time, Value};
 
 use super::clock::Last;
 
-/// Samples that are kept: two minutes at one in a second.
-const MOST_SAMPLES: usize = 120;
-/// Samples of which a mean is taken.
-const MEAN_SAMPLES: usize = 3;
+/// Samples that are kept, of which a mean is taken.
+const MOST_SAMPLES: usize = 3;
 /// Samples that are further apart than this have no mean together.
 const MEAN_SPAN: Duration = Duration::from_secs(5);
 
@@ -71,7 +72,7 @@ impl Series {
         }
         let last = time.to_duration();
         let near = |(time, _): &&(Time, f64)| last.saturating_sub(time.to_duration()) < MEAN_SPAN;
-        let taken = self.samples.iter().rev().take(MEAN_SAMPLES);
+        let taken = self.samples.iter().rev();
         let figures: Vec<f64> = taken.take_while(near).map(|(_, figure)| *figure).collect();
         let count = u32::try_from(figures.len())
             .ok()
@@ -84,8 +85,8 @@ impl Series {
     }
 }
 
-/// The rise in a second between two readings.
-fn rate(time: Time, value: Value, before: Time, old: Value) -> Option<f64> {
+/// The rise in a second between two readings; none where a count began anew.
+pub(crate) fn rate(time: Time, value: Value, before: Time, old: Value) -> Option<f64> {
     let seconds = time
         .to_duration()
         .checked_sub(before.to_duration())?

@@ -182,17 +182,84 @@ fn what_one_vm_sends_has_a_bound() {
     let many: Vec<_> = (0..1_000)
         .map(|n| list(0, "made-up", "gauge", &n.to_string(), Value::Gauge(1.0)))
         .collect();
+    let mut sent_on = 0;
     for some in many.chunks(100) {
-        let _full = intake.take(&sealed(some), HOME, at(0));
+        let taken = intake.take(&sealed(some), HOME, at(0));
+        sent_on += taken.map_or(0, |taken| taken.lists.len());
     }
-    let kept: usize = intake.vms.values().map(|sender| sender.series.len()).sum();
-    assert_eq!(kept, MOST_SERIES);
-    assert_eq!(intake.refused(), &[("crowded", 7)].into());
+    assert_eq!(sent_on, MOST_SERIES, "what is not kept is not sent on");
+    assert_eq!(series_kept(&intake), MOST_SERIES);
+    // Four packets whole, and the one before them in part.
+    assert_eq!(intake.refused(), &[("crowded", 5)].into());
     let flood = (0..1_000).filter(|n| {
         let packet = sealed(&figures(1, *n));
         intake.take(&packet, HOME, at(1)) == Err(Refusal::Flood(VM))
     });
     assert_eq!(flood.count(), 1_000 - MOST_PACKETS as usize);
+}
+
+fn series_kept(intake: &Intake) -> usize {
+    intake.vms.values().map(|sender| sender.series.len()).sum()
+}
+
+/// What a VM tells of a backend: a list with six values.
+fn of_backend(second: u64, backend: usize) -> ValueList {
+    let plugin = format!("evenkeel-1.1.1.{}:{}", backend % 250, 8_000 + backend);
+    ValueList {
+        values: vec![Value::Gauge(1.0); 6],
+        ..list(second, &plugin, "evenkeel_backend", "", Value::Gauge(1.0))
+    }
+}
+
+#[test]
+fn backends_may_come_and_go_for_ever_and_the_newest_are_kept() {
+    const AT_ONCE: usize = 32;
+    let mut intake = intake();
+    let mut second = 0;
+    for generation in 0..20 {
+        for _ in 0..3 {
+            let backends =
+                (0..AT_ONCE).map(|number| of_backend(second, generation * AT_ONCE + number));
+            let mut lists: Vec<_> = backends.collect();
+            lists.extend(figures(second, second as i64));
+            let taken = intake.take(&sealed(&lists), HOME, at(second)).unwrap();
+            assert_eq!(taken.lists.len(), lists.len(), "generation {generation}");
+            second += 200;
+        }
+    }
+    assert!(series_kept(&intake) <= MOST_SERIES);
+    assert!(intake.refused().is_empty(), "{:?}", intake.refused());
+}
+
+#[test]
+fn what_is_forgotten_is_of_another_time_and_what_is_not_may_not_be_sent_again() {
+    // The furthest ahead that a time is taken, and the furthest behind.
+    for told in [299, -299_i64] {
+        let mut intake = intake();
+        let time = Time::from_secs(BORN.strict_add_signed(told));
+        let early = |name: usize| ValueList {
+            time,
+            ..list(0, "made-up", "gauge", &name.to_string(), Value::Gauge(1.0))
+        };
+        let many: Vec<_> = (0..MOST_SERIES).map(early).collect();
+        for some in many.chunks(64) {
+            intake.take(&sealed(some), HOME, at(0)).unwrap();
+        }
+        let recorded = sealed(&many[..1]);
+        // Somebody makes the monitor look for room all the time.
+        for second in (0..1_500).step_by(50) {
+            let new = list(
+                second,
+                "made-up",
+                "gauge",
+                &format!("at {second}"),
+                Value::Gauge(1.0),
+            );
+            let _crowded = intake.take(&sealed(&[new]), HOME, at(second));
+            let again = intake.take(&recorded, HOME, at(second));
+            assert_eq!(again, Err(Refusal::Stale(VM)), "{told} after {second} s");
+        }
+    }
 }
 
 #[test]

@@ -54,6 +54,24 @@ fn no_wait_is_cut_short_or_drawn_out_when_the_clock_is_set() {
 }
 
 #[test]
+fn after_a_start_of_the_machine_an_address_rests_anew_for_nobody_knows_how_long_it_was_off() {
+    let mut bench = bench();
+    let rest_ms = bench.settings.windows.rest_ms;
+    let rests = |bench: &Bench| bench.layout.ledger.resting.len();
+    bench.observed.boot_id = "two".into();
+    bench.observed.uptime_ms = Some(0);
+    set_the_clock(&mut bench, i64::try_from(rest_ms).unwrap(), 0);
+    bench.plan();
+    assert_eq!(rests(&bench), 1, "the clock alone says that it has rested");
+    bench.pass(rest_ms - 1);
+    bench.plan();
+    assert_eq!(rests(&bench), 1);
+    bench.pass(1);
+    bench.plan();
+    assert_eq!(rests(&bench), 0);
+}
+
+#[test]
 fn a_clock_that_is_kept_right_changes_nothing() {
     let mut bench = bench();
     let before = bench.layout.clone();

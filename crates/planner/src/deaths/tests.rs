@@ -3,7 +3,7 @@ use crate::samples::{Bench, instance};
 
 fn waits_ms(wanted: usize, deaths: usize) -> Option<u64> {
     let mut bench = Bench::serving([instance(1)]);
-    let mut standing = bench.standing(1).clone();
+    let mut standing = Arc::new(bench.standing(1).clone());
     bench.now = Timestamp(1_000_000);
     remember_deaths(bench.inputs(), &mut standing, causes(deaths));
     replacement_due(&standing, wanted).map(|due| due.since_ms(bench.now))
@@ -38,7 +38,7 @@ fn the_first_deaths_are_replaced_at_once_and_later_ones_ever_more_slowly() {
 #[test]
 fn deaths_are_forgotten_after_a_while_and_only_so_many_are_remembered() {
     let mut bench = Bench::serving([instance(1)]);
-    let mut standing = bench.standing(1).clone();
+    let mut standing = Arc::new(bench.standing(1).clone());
     remember_deaths(bench.inputs(), &mut standing, causes(1_000));
     assert_eq!(standing.downs.len(), MOST_DOWNS);
     bench.pass(bench.settings.windows.downs_ms - 1);

@@ -86,11 +86,9 @@ fn it_is_removed_when_its_last_client_has_gone() {
     bench.plan();
     assert!(!is_removed(&bench), "its last answer may be on its way");
     hear(&mut bench, |heartbeat| heartbeat.deserted_ms = Some(1_000));
-    let before = bench.layout.clone();
-    let report = bench.plan();
+    let told = bench.plan_and_tell();
     assert!(is_removed(&bench));
-    assert_eq!(words(&report), "fewer VMs are wanted");
-    let told = crate::events(bench.inputs(), &before, &bench.layout);
+    assert_eq!(words(&bench.report), "fewer VMs are wanted");
     let texts: Vec<_> = told.iter().map(|(_, event)| event.text.as_str()).collect();
     assert_eq!(texts, ["VM 2 is removed: no client is left"]);
 }
@@ -102,10 +100,8 @@ fn the_drain_has_a_bound() {
     bench.plan();
     assert!(!is_removed(&bench));
     bench.pass(1);
-    let before = bench.layout.clone();
-    bench.plan();
+    let told = bench.plan_and_tell();
     assert!(is_removed(&bench));
-    let told = crate::events(bench.inputs(), &before, &bench.layout);
     let texts: Vec<_> = told.iter().map(|(_, event)| event.text.as_str()).collect();
     assert_eq!(
         texts,

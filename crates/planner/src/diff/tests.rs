@@ -104,6 +104,25 @@ fn a_half_made_vm_is_made_again_and_one_that_runs_is_told_its_configuration_unti
 }
 
 #[test]
+fn a_fence_comes_first_and_a_replacement_before_the_vms_of_a_new_instance() {
+    let mut bench = Bench::serving([instance_of(2, 1)]);
+    bench.intent.instances.insert(InstanceId(1), instance(1));
+    let heard = bench.sight(1).heartbeat.as_mut().expect("it was heard");
+    heard.age_ms = 10_000;
+    let silent = crate::samples::unanswered(3);
+    bench.probes().insert(VmId(1), silent);
+    bench.plan();
+    let effects = bench.diff().into_iter();
+    let of_vms = effects.filter_map(|effect| match effect {
+        Effect::SetFence { vm, .. } => Some(format!("fence {vm}")),
+        Effect::EnsureVm { instance, .. } => Some(format!("VM of {instance}")),
+        _ => None,
+    });
+    let of_vms: Vec<_> = of_vms.collect();
+    assert_eq!(of_vms, ["fence 1", "VM of 2", "VM of 1"]);
+}
+
+#[test]
 fn what_is_under_way_is_not_begun_again() {
     let mut bench = Bench::with([instance_of(1, 2)]);
     bench.plan();

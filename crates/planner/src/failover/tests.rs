@@ -1,6 +1,6 @@
 use super::*;
-use crate::samples::{Bench, healthy, instance, instance_of, silent, whole};
-use model::{Effect, Generation, NicSight};
+use crate::samples::{Bench, answered, healthy, instance, instance_of, silent, unanswered, whole};
+use model::{Effect, Generation, NicSight, ProbeSight};
 
 fn aside(bench: &Bench, vm: u64) -> &Aside {
     bench.vm(vm).aside.as_ref().expect("it is set aside")
@@ -27,9 +27,7 @@ fn fences(bench: &Bench) -> Vec<(u64, bool)> {
 fn freeze(bench: &mut Bench, vm: u64) {
     let heard = bench.sight(vm).heartbeat.as_mut().expect("it was heard");
     heard.age_ms = 10_000;
-    bench
-        .probes()
-        .insert(VmId(vm), crate::samples::unanswered(3));
+    bench.probes().insert(VmId(vm), unanswered(3));
 }
 
 /// It goes on where it was stopped, with a configuration.
@@ -38,7 +36,7 @@ fn thaw(bench: &mut Bench, vm: u64, generation: u64) {
         .observed
         .vms
         .insert(VmId(vm), healthy(Generation(generation)));
-    bench.probes().insert(VmId(vm), crate::samples::answered());
+    bench.probes().insert(VmId(vm), answered());
 }
 
 /// One VM of two is frozen, fenced and replaced, and its replacement serves.
@@ -49,7 +47,7 @@ fn replaced() -> Bench {
     fence(&mut bench, 1, true);
     bench.observed.vms.insert(VmId(3), healthy(Generation(1)));
     bench.observed.network.vm_nics.insert(VmId(3), whole());
-    bench.probes().insert(VmId(3), crate::samples::answered());
+    bench.probes().insert(VmId(3), answered());
     bench.plan();
     bench.publish();
     bench
@@ -115,6 +113,70 @@ fn a_vm_that_came_back_is_put_back_and_the_youngest_drains() {
 }
 
 #[test]
+fn a_fence_opens_for_good_though_most_checkers_cannot_look_behind_it_and_they_have_the_last_word() {
+    let mut bench = replaced();
+    thaw(&mut bench, 1, 1);
+    let elsewhere = |bench: &mut Bench, sight: ProbeSight| {
+        for checker in ["east", "west"] {
+            let seen = bench.observed.probes.entry(checker.to_owned());
+            seen.or_default().insert(VmId(1), sight.clone());
+        }
+    };
+    elsewhere(&mut bench, unanswered(9));
+    bench.plan();
+    bench.pass(bench.settings.windows.steady_ms);
+    bench.plan();
+    assert_eq!(fences(&bench), [(1, false)]);
+    fence(&mut bench, 1, false);
+    for _ in 0..3 {
+        bench.plan();
+        assert!(!bench.vm(1).is_fenced(), "it opens once");
+        assert_eq!(bench.stay(1), [2, 3], "most have yet to find it well");
+    }
+    elsewhere(&mut bench, answered());
+    bench.plan();
+    bench.plan();
+    assert_eq!(bench.stay(1), [1, 2]);
+}
+
+#[test]
+fn what_a_vm_knew_of_its_backends_before_it_was_down_does_not_put_it_back() {
+    let mut bench = replaced();
+    let checked_ago = |bench: &mut Bench, ms| {
+        thaw(bench, 1, 1);
+        let heard = bench.sight(1).heartbeat.as_mut().expect("it is heard");
+        heard.heartbeat.backends.push(BackendStatus {
+            address: "1.1.1.10".parse().expect("an address"),
+            port: 8080,
+            health: BackendHealth::Up,
+            health_age_ms: 90_000,
+            last_check: Some("200 OK in 3 ms".into()),
+            last_check_age_ms: Some(ms),
+            requests: 0,
+            errors: 0,
+            active: 0,
+            passive: model::PassiveStatus::default(),
+        });
+    };
+    checked_ago(&mut bench, 80_000);
+    bench.plan();
+    bench.pass(bench.settings.windows.steady_ms);
+    fence(&mut bench, 1, false);
+    bench.plan();
+    bench.pass(1_000);
+    // Of which the heartbeat is a hundred old.
+    checked_ago(&mut bench, 901);
+    bench.plan();
+    assert!(
+        bench.vm(1).aside.is_some(),
+        "it was checked behind the fence"
+    );
+    checked_ago(&mut bench, 900);
+    bench.plan();
+    assert!(bench.vm(1).aside.is_none());
+}
+
+#[test]
 fn a_vm_that_goes_down_again_is_fenced_again_and_its_grace_period_goes_on() {
     let mut bench = replaced();
     let since = aside(&bench, 1).since;
@@ -135,9 +197,7 @@ fn one_answer_is_not_enough_to_be_believed() {
     thaw(&mut bench, 1, 1);
     bench.plan();
     bench.pass(bench.settings.windows.steady_ms / 2);
-    bench
-        .probes()
-        .insert(VmId(1), crate::samples::unanswered(1));
+    bench.probes().insert(VmId(1), unanswered(1));
     bench.plan();
     for _ in 0..10 {
         bench.pass(bench.settings.windows.steady_ms);
@@ -323,17 +383,22 @@ fn after_the_machine_was_started_anew_every_vm_is_made_again_as_it_was() {
 
 #[test]
 fn a_vm_that_lost_a_nic_for_good_is_replaced_unless_a_step_works_on_it() {
-    let mut bench = Bench::serving([instance(1)]);
     let lost = NicSight {
         tenant: false,
         lost: true,
         ..whole()
     };
-    bench.observed.network.vm_nics.insert(VmId(1), lost);
-    bench.observed.in_flight.insert(model::vm_key(VmId(1)));
-    bench.plan();
-    assert_eq!(bench.stay(1), [1]);
-    bench.observed.in_flight.clear();
-    bench.plan();
-    assert_eq!(bench.stay(1), [2]);
+    for verdict in [Verdict::Serving, Verdict::Starting] {
+        let mut bench = Bench::serving([instance(1)]);
+        let vm = bench.standing_mut(1).vms.get_mut(&VmId(1));
+        vm.expect("it stands").verdict = verdict;
+        bench.probes().clear();
+        bench.observed.network.vm_nics.insert(VmId(1), lost);
+        bench.observed.in_flight.insert(model::vm_key(VmId(1)));
+        bench.plan();
+        assert_eq!(bench.stay(1), [1], "{verdict:?}");
+        bench.observed.in_flight.clear();
+        bench.plan();
+        assert_eq!(bench.stay(1), [2], "{verdict:?}");
+    }
 }

@@ -1,5 +1,7 @@
-use crate::samples::{Bench, backend, instance, instance_of, silent, unanswered, whole};
-use model::{AutoScaling, Driver, Verdict, VmId};
+use crate::samples::{
+    Bench, answered, backend, healthy, instance, instance_of, silent, unanswered, whole,
+};
+use model::{AutoScaling, Driver, InstanceId, Verdict, VmId};
 
 fn scale(bench: &mut Bench, vms: u32) {
     bench.asked(1).auto_scaling = AutoScaling::between(vms, vms);
@@ -98,6 +100,128 @@ fn a_failing_probe_alone_never_replaces_a_vm() {
     );
 }
 
+/// Kills an instance's VMs as they come, until it has to wait for the next.
+fn die_until_held(bench: &mut Bench) {
+    while let [vm] = bench.stay(1)[..] {
+        bench.observed.vms.entry(VmId(vm)).or_insert_with(silent);
+        bench.kill(vm);
+        bench.plan();
+    }
+    assert_eq!(bench.stay(1), [0; 0]);
+}
+
+#[test]
+fn the_wait_after_many_deaths_holds_replacements_and_not_growth() {
+    let mut bench = Bench::serving([instance(1)]);
+    die_until_held(&mut bench);
+    // The death of three VMs would be borne at once where five are wanted, so it takes more.
+    let deaths = vec![bench.now; 12];
+    let standing = bench.layout.instances.get_mut(&InstanceId(1));
+    std::sync::Arc::make_mut(standing.expect("it stands")).downs = deaths;
+    scale(&mut bench, 3);
+    bench.plan();
+    let grown = bench.stay(1);
+    assert_eq!(
+        grown.len(),
+        2,
+        "what is wanted more is there at once: {grown:?}"
+    );
+    for _ in 0..10 {
+        bench.pass(1_000);
+        bench.plan();
+    }
+    assert_eq!(bench.stay(1), grown, "and the dead one is waited for");
+
+    // Those that grew and died are replacements like any other.
+    for vm in grown {
+        bench.observed.vms.insert(VmId(vm), silent());
+        bench.kill(vm);
+    }
+    bench.plan();
+    assert_eq!(bench.stay(1), [0; 0]);
+    bench.pass(60_000);
+    bench.plan();
+    assert_eq!(bench.stay(1).len(), 3);
+}
+
+#[test]
+fn growth_that_finds_no_address_is_made_up_for_when_there_is_one() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.settings.front = "10.200.0.1/30".parse().expect("a network");
+    scale(&mut bench, 2);
+    bench.plan();
+    assert_eq!(bench.stay(1).len(), 1);
+    assert_eq!(bench.standing(1).staffed, 1);
+    bench.settings.front = "10.200.0.1/24".parse().expect("a network");
+    bench.plan();
+    assert_eq!((bench.stay(1).len(), bench.standing(1).staffed), (2, 2));
+}
+
+/// The replacement of VM 1, which is silent, is VM 2, and the host has no memory for it.
+fn without_memory_for_a_replacement() -> Bench {
+    let mut bench = Bench::serving([instance(1)]);
+    hang(&mut bench, 1);
+    assert_eq!(bench.stay(1), [2]);
+    lack_room_for(&mut bench, 2);
+    bench
+}
+
+fn hang(bench: &mut Bench, vm: u64) {
+    bench.observed.vms.insert(VmId(vm), silent());
+    bench.probes().insert(VmId(vm), unanswered(3));
+    bench.plan();
+}
+
+fn lack_room_for(bench: &mut Bench, vm: u64) {
+    let failure = model::Failure {
+        message: "it waits for memory".into(),
+        since: bench.now,
+        attempts: 1,
+        lacks_room: true,
+    };
+    bench
+        .observed
+        .failures
+        .insert(model::vm_key(VmId(vm)), failure);
+}
+
+#[test]
+fn a_vm_that_is_down_gives_its_memory_to_its_replacement_where_the_host_has_no_more() {
+    let mut bench = without_memory_for_a_replacement();
+    bench.plan();
+    let reason = "it is down, and another VM needs its memory";
+    assert_eq!(leaves(&bench, 1), reason);
+    assert!(is_removed(&bench, 1));
+    assert_eq!(bench.stay(1), [2]);
+}
+
+#[test]
+fn its_memory_does_not_wait_for_another_vm_that_parts_from_its_clients() {
+    let mut bench = Bench::serving([instance_of(1, 3)]);
+    scale(&mut bench, 2);
+    bench.plan();
+    hang(&mut bench, 1);
+    assert_eq!(bench.stay(1), [2, 4]);
+    lack_room_for(&mut bench, 4);
+    bench.plan();
+    assert!(!is_removed(&bench, 3), "DNS still names it");
+    assert!(is_removed(&bench, 1));
+}
+
+#[test]
+fn one_that_came_back_or_has_no_process_is_not_sent_away_for_its_memory() {
+    let mut came_back = without_memory_for_a_replacement();
+    let generation = came_back.standing(1).config.generation;
+    came_back.observed.vms.insert(VmId(1), healthy(generation));
+    came_back.probes().insert(VmId(1), answered());
+    let mut dead = without_memory_for_a_replacement();
+    dead.kill(1);
+    for bench in [&mut came_back, &mut dead] {
+        bench.plan();
+        assert_eq!(bench.vm(1).leaving, None);
+    }
+}
+
 #[test]
 fn vms_that_die_one_after_the_other_are_replaced_ever_more_slowly() {
     let mut bench = Bench::serving([instance(1)]);
@@ -180,8 +304,8 @@ fn scaling_in_waits_until_enough_of_those_that_stay_serve() {
     bench
         .observed
         .vms
-        .insert(VmId(3), crate::samples::healthy(model::Generation(1)));
-    bench.probes().insert(VmId(3), crate::samples::answered());
+        .insert(VmId(3), healthy(model::Generation(1)));
+    bench.probes().insert(VmId(3), answered());
     bench.plan();
     assert_eq!(
         bench.stay(1),

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use model::{
-    Backend, BackendHealth, BackendReport, BackendStatus, Instance, InstanceLayout, Timestamp,
-    Verdict, Waiting,
+    Backend, BackendConfig, BackendHealth, BackendReport, BackendStatus, Instance, InstanceLayout,
+    MAX_BACKENDS, Timestamp, Verdict, Waiting,
 };
 
 use super::waiting;
@@ -18,15 +18,18 @@ pub(super) fn backend_reports(
 ) -> Vec<BackendReport> {
     let mut reports = Vec::new();
     for backend in &instance.backends {
-        let addresses = traffic::backend_addresses(&backend.host, &standing.resolved);
-        if addresses.is_empty() {
-            reports.push(unresolved(inputs, backend));
-        }
-        for address in addresses {
-            reports.push(match instance.subnet.contains(&address) {
-                true => reached(inputs, standing, backend, address),
-                false => out_of_reach(instance, backend, address),
+        let known = reports.len();
+        for address in traffic::backend_addresses(&backend.host, Some(&standing.resolved)) {
+            reports.push(if !instance.subnet.contains(&address) {
+                out_of_reach(instance, backend, address)
+            } else if is_surplus(standing, address, backend.port) {
+                surplus(backend, address)
+            } else {
+                reached(inputs, standing, backend, address)
             });
+        }
+        if reports.len() == known {
+            reports.push(unresolved(inputs, backend));
         }
     }
     reports
@@ -77,6 +80,20 @@ fn unresolved(inputs: Inputs<'_>, backend: &Backend) -> BackendReport {
 fn out_of_reach(instance: &Instance, backend: &Backend, address: Ipv4Addr) -> BackendReport {
     let subnet = instance.subnet;
     let why = format!("{address} is not in subnet {subnet} and cannot be reached");
+    blank(backend, Some(address), BackendHealth::Down, why)
+}
+
+/// Whether a server was left out because there are too many.
+fn is_surplus(standing: &InstanceLayout, address: Ipv4Addr, port: u16) -> bool {
+    let taken = &standing.config.backends;
+    let is_it = |taken: &BackendConfig| taken.address == address && taken.port == port;
+    taken.len() >= MAX_BACKENDS && !taken.iter().any(is_it)
+}
+
+fn surplus(backend: &Backend, address: Ipv4Addr) -> BackendReport {
+    let why = format!(
+        "the instance has {MAX_BACKENDS} servers without it, which is the most; name fewer, or one that stands for fewer"
+    );
     blank(backend, Some(address), BackendHealth::Down, why)
 }
 

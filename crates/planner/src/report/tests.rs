@@ -8,11 +8,9 @@ use model::{
 
 /// Plans, and gives the account of instance 1.
 fn account(bench: &mut Bench) -> InstanceReport {
-    bench
-        .plan()
-        .instances
-        .remove(&InstanceId(1))
-        .expect("it is reported")
+    let report = bench.plan();
+    let account = report.instances.get(&InstanceId(1));
+    InstanceReport::clone(account.expect("it is reported"))
 }
 
 /// The VM's heartbeats say so of its backend 1.1.1.10.
@@ -235,6 +233,7 @@ fn fail(bench: &mut Bench, key: &str, attempts: u32) {
         message: "no such device".into(),
         since: Timestamp(0),
         attempts,
+        lacks_room: false,
     };
     bench.observed.failures.insert(key.into(), failure);
 }

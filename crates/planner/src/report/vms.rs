@@ -6,7 +6,7 @@ use model::{
 };
 
 use super::waiting;
-use crate::addresses::{BackendAddresses, is_backend};
+use crate::counts::Counted;
 use crate::deaths::replacement_due;
 use crate::scaling::wanted_vms;
 use crate::verdict::refusal_in_words;
@@ -59,13 +59,13 @@ pub(super) fn vm_waiting(
     inputs: Inputs<'_>,
     asked: &Instance,
     standing: &InstanceLayout,
-    backends: &BackendAddresses,
+    counted: &Counted,
 ) -> Vec<Waiting> {
     let crew = standing.vms.iter().filter(|(_, vm)| vm.is_crew());
     let mut found = Vec::new();
     let mut fit = 0;
     for (id, vm) in crew {
-        let crowded = is_backend(backends, asked.project, vm.tenant.address);
+        let crowded = counted.is_backend(asked.project, vm.tenant.address);
         fit += usize::from(!crowded);
         let why = match crowded {
             true => Some(format!(

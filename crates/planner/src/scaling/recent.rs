@@ -52,6 +52,15 @@ pub(crate) fn times(scale: &mut ScaleLayout) -> impl Iterator<Item = &mut Timest
     peaks.chain(&mut scale.rising).chain(decision)
 }
 
+/// Whether there is such a time as [`bear_what_lies_ahead`] brings to the present.
+pub(crate) fn lies_ahead(scaling: &Scaling, scale: &ScaleLayout, now: Timestamp) -> bool {
+    let longest = after_grain(now, scaling.scale_in_window_ms);
+    let decided = scale.decision.as_ref().map(|decision| decision.at);
+    scale.peaks.iter().any(|peak| peak.until > longest)
+        || scale.rising.is_some_and(|since| since > now)
+        || decided.is_some_and(|at| at > now)
+}
+
 /// Brings times that lie ahead of the clock, because it was set back, to the present.
 pub(crate) fn bear_what_lies_ahead(scaling: &Scaling, scale: &mut ScaleLayout, now: Timestamp) {
     let longest = after_grain(now, scaling.scale_in_window_ms);

@@ -1,3 +1,7 @@
+use model::forms::{Order, Surroundings};
+use model::{HostMessage, InstanceId, MAX_LINE_BYTES, ProjectId, Timestamp};
+use serde_json::json;
+
 use super::*;
 use crate::samples::{Bench, backend, instance};
 
@@ -80,4 +84,94 @@ fn an_address_outside_the_subnet_gets_no_traffic() {
     bench.asked(1).backends = vec![backend("db.test")];
     resolve(&mut bench, "db.test", &["1.1.1.20", "9.9.9.9"]);
     assert_eq!(config(&mut bench), (1, vec!["1.1.1.20:8080*1".into()]));
+}
+
+/// The largest instance that the JSON door takes, and one backend more than `names` hundred of the longest names.
+fn largest(names: usize) -> Result<Instance, String> {
+    let networks: Vec<String> = (0..model::MAX_NETWORKS)
+        .map(|n| format!("100.100.{n}.128/25"))
+        .collect();
+    let entities: Vec<_> = (0..names)
+        .map(|n| {
+            let host = format!("{}{n:04}.{}", "n".repeat(59), vec!["x".repeat(62); 3].join("."));
+            json!({"address": host, "port": 65_535, "weight": 256, "backup": true, "max-connections": 1_000_000})
+        })
+        .collect();
+    let statuses: Vec<String> = (0..model::MAX_STATUS_RANGES)
+        .map(|n| format!("{}-{}", 200 + n * 10, 205 + n * 10))
+        .collect();
+    let text = json!({"type": "instance", "action": "create", "info": {
+        "name": "largest", "traffic_type": "http", "port": 65_535, "subnet": "10.0.0.0/8",
+        "backend": {
+            "entities": entities,
+            "algorithm": {"name": "maglev", "key": {"header": "X".repeat(64)}},
+            "health-check": {
+                "request-path": format!("/{}", "p".repeat(2_047)),
+                "host": "h".repeat(63),
+                "expected-status": statuses,
+                "expected-body": "\"".repeat(model::MAX_EXPECTED_BODY_BYTES),
+            },
+            "circuit-breaker": true, "outlier-ejection": true,
+        },
+        "allowed-clients": networks, "proxy-protocol-from": networks,
+        "forwarding": {"trusted-proxies": networks, "request-id": "X".repeat(64)},
+    }})
+    .to_string();
+    let (_, _, request) = model::forms::read_request(text.as_bytes());
+    let Order::CreateInstance(new) = request.map_err(|error| error.to_string())?.order else {
+        panic!("not a new instance");
+    };
+    let around = Surroundings {
+        id: InstanceId(1),
+        project: ProjectId(1),
+        name: "\u{10ffff}".repeat(128),
+        label: "largest".to_owned(),
+        subnets: BTreeSet::new(),
+        front: "100.64.0.1/24".parse().expect("a network"),
+        now: Timestamp(0),
+    };
+    new.complete(around).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_largest_instance_that_the_json_door_takes_fits_in_a_line_whatever_its_names_stand_for() {
+    let refused = largest(MAX_BACKENDS + 1).expect_err("one too many");
+    assert!(refused.contains("1024"), "{refused}");
+    let mut bench = Bench::with([largest(MAX_BACKENDS).expect("it is taken")]);
+    // Each name stands for more servers than one instance may have, most of them out of reach.
+    let names: Vec<String> = bench
+        .asked(1)
+        .backends
+        .iter()
+        .map(|b| b.host.to_string())
+        .collect();
+    for (n, name) in names.iter().enumerate() {
+        let address = |m: usize| {
+            let [high, low] = u16::try_from(m).expect("a small number").to_be_bytes();
+            Ipv4Addr::new(
+                if m < 1_000 { 9 } else { 10 },
+                u8::try_from(n / 4).expect("small"),
+                high,
+                low,
+            )
+        };
+        let addresses = (0..2_100).map(address).collect();
+        let answer = ResolvedName {
+            addresses,
+            error: None,
+        };
+        bench.observed.resolved.insert(name.clone(), answer);
+    }
+    let report = bench.plan();
+    let standing = bench.standing(1);
+    assert_eq!(standing.config.backends.len(), MAX_BACKENDS);
+    let kept: usize = standing.resolved.values().map(Vec::len).sum();
+    assert!(kept <= 2 * MAX_BACKENDS, "{kept}");
+    let line = serde_json::to_vec(&HostMessage::Configure(standing.config.clone()));
+    let bytes = line.expect("JSON").len();
+    assert!(bytes < MAX_LINE_BYTES, "{bytes} bytes");
+    let account = report.instances.get(&InstanceId(1)).expect("an account");
+    let surplus = account.backends.iter();
+    let surplus = surplus.filter(|backend| backend.last_check.contains("1024 servers"));
+    assert!(surplus.count() > 0, "nobody is told what is left out");
 }

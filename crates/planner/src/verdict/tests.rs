@@ -1,6 +1,7 @@
 use super::*;
 use crate::samples::{Bench, answered, healthy, heartbeat, instance, silent, unanswered};
-use model::{ProbeSight, VmId};
+use crate::{Scope, Standing};
+use model::{InstanceId, ProbeSight, VmId};
 use std::collections::BTreeMap;
 
 /// What is seen of a VM, beginning with one that is healthy in every way and runs configuration 1.
@@ -91,12 +92,14 @@ fn judge(standing: Verdict, case: &Case) -> (Verdict, String) {
     let signs = Signs {
         host_lag_ms: 0,
         has_lost_nics: false,
+        is_being_made: false,
         windows: &windows,
         sight: case.sight.as_ref(),
         probe: quorum::ask(&case.probes, VmId(1)),
         wanted: Generation(1),
     };
-    decide_verdict(vm, &signs)
+    let (verdict, evidence) = decide_verdict(vm, &signs);
+    (verdict, evidence.into_owned())
 }
 
 #[track_caller]
@@ -104,6 +107,36 @@ fn hold(standing: Verdict, cases: Vec<(Case, Verdict, &str)>) {
     for (number, (case, verdict, evidence)) in cases.into_iter().enumerate() {
         let expected = (verdict, evidence.to_owned());
         assert_eq!(judge(standing, &case), expected, "case {number}");
+    }
+}
+
+#[test]
+fn a_first_way_of_starting_a_vm_that_fails_is_no_death_while_another_is_tried() {
+    let mut bench = Bench::serving([instance(1)]);
+    bench.kill(1);
+    for (in_flight, standing, verdict) in [
+        (true, Verdict::Starting, Verdict::Starting),
+        (false, Verdict::Starting, Verdict::Down),
+        (true, Verdict::Serving, Verdict::Down),
+    ] {
+        bench
+            .standing_mut(1)
+            .vms
+            .get_mut(&VmId(1))
+            .expect("it stands")
+            .verdict = standing;
+        bench.observed.in_flight.clear();
+        bench
+            .observed
+            .in_flight
+            .extend(in_flight.then(|| vm_key(VmId(1))));
+        let standing = Standing::of(&bench.intent, bench.layout.clone());
+        let mut draft = Draft::of(bench.inputs(), &standing, &Scope::All);
+        judge_vms(bench.inputs(), &mut draft);
+        assert_eq!(
+            draft.instances[&InstanceId(1)].vms[&VmId(1)].verdict,
+            verdict
+        );
     }
 }
 
@@ -340,6 +373,7 @@ fn silence_must_last_longer_where_things_are_late_anyway() {
                 settings: bench.settings.clone(),
                 intent: bench.intent.clone(),
                 layout: bench.layout.clone(),
+                report: bench.report.clone(),
                 observed: bench.observed.clone(),
                 now: bench.now,
             };

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use model::{
-    BackendHost, Effect, Instance, InstanceId, InstanceLayout, Intent, Layout, ProjectId, Report,
-    Verdict, VmId, VmLayout,
+    BackendHost, Effect, Instance, InstanceId, InstanceLayout, Intent, Layout, ProjectId, Verdict,
+    VmId, VmLayout,
 };
-use planner::Inputs;
+use planner::{Inputs, Planned, Scope, Standing};
 
 use super::{Held, hold, names};
 use crate::bugs::alter;
@@ -18,24 +18,38 @@ use crate::bugs::alter;
 const MOST_BESIDES: usize = 16;
 
 /// The same inputs give the same layout.
-pub(crate) fn is_pure(inputs: Inputs<'_>, before: &Layout, next: &Layout, report: &Report) -> Held {
-    let (again, told) = planner::plan(inputs, before);
-    let same = again == *next && told == *report;
+pub(crate) fn is_pure(
+    inputs: Inputs<'_>,
+    before: &Standing,
+    scope: &Scope,
+    planned: &Planned,
+) -> Held {
+    let again = planner::plan(inputs, before, scope).standing;
+    let next = &planned.standing;
+    let same = again.layout() == next.layout() && again.report() == next.report();
     hold("the same inputs give the same plan", same, || {
-        difference(next, &again)
+        difference(next.layout(), again.layout())
     })
 }
 
-/// Planning again from what was planned changes nothing.
-pub(crate) fn is_fixed_point(inputs: Inputs<'_>, next: &Layout, report: &Report) -> Held {
-    let (further, told) = planner::plan(inputs, next);
-    let (once, again) = (but_for_figures(next), but_for_figures(&further));
+/// Planning again from what was planned changes nothing, and what is counted is what would be counted anew.
+pub(crate) fn is_fixed_point(inputs: Inputs<'_>, planned: &Planned) -> Held {
+    let next = &planned.standing;
+    let further = planner::plan(inputs, next, &planned.scope).standing;
+    let (once, again) = (
+        but_for_figures(next.layout()),
+        but_for_figures(further.layout()),
+    );
     hold("a plan is a fixed point", once == again, || {
         difference(&once, &again)
     })?;
-    let same = told == *report || further != *next;
+    let same = further.report() == next.report() || further.layout() != next.layout();
     hold("a report is a fixed point", same, || {
-        format!("{report:?}, then {told:?}")
+        format!("{:?}, then {:?}", next.report(), further.report())
+    })?;
+    let counted = next.is_counted_right(inputs.intent);
+    hold("what is counted is kept up", counted, || {
+        format!("{:?}", planned.scope)
     })
 }
 

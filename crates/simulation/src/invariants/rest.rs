@@ -19,7 +19,8 @@ pub(crate) fn as_asked(world: &World, intent: &Intent, stored: &Layout, report: 
     let told = || report.instances.keys();
     let asked = || intent.instances.keys();
     hold(AS_ASKED, told().eq(asked()), || {
-        format!("{:?} are told of, and {:?} asked for", told(), asked())
+        let told = Vec::from_iter(told());
+        format!("{told:?} are told of, and {:?} asked for", asked())
     })?;
     hold(AS_ASKED, report.troubles.is_empty(), || {
         format!("{:?}", report.troubles)

@@ -11,7 +11,7 @@ use super::{Held, hold};
 use crate::dns::TTL_MS;
 use crate::machine::Machine;
 use crate::round::LONGEST_STEP_MS;
-use crate::world::World;
+use crate::world::{CLOCK_STRAYS_MS, World};
 
 /// What was true so many milliseconds ago may still be believed: a decision takes its time.
 const MEMORY_MS: u64 = 5_000;
@@ -36,7 +36,7 @@ pub(crate) fn check(world: &World, before: &Layout, next: &Layout) -> Held {
 fn verdict(world: &World, id: VmId, old: &VmLayout, vm: &VmLayout) -> Held {
     let is_found = old.verdict != Verdict::Down && vm.verdict == Verdict::Down;
     // One that comes back is held to more: a newer configuration is enough to doubt it again.
-    if !is_found || old.verdict == Verdict::Starting || old.is_fenced() {
+    if !is_found || old.verdict == Verdict::Starting || old.aside.is_some() {
         return Ok(());
     }
     let machine = world.machines.get(&id);
@@ -157,13 +157,15 @@ pub(crate) fn removal(
     })?;
     let named_ms = world.dns.last_named_ms(front, world.now_ms);
     let alone_ms = named_ms.map_or(u64::MAX, |ms| world.now_ms - ms);
-    let drained = alone_ms >= windows.ttl_ms.min(well_ms);
+    let ttl_ms = windows.ttl_ms.saturating_sub(CLOCK_STRAYS_MS);
+    let drained = alone_ms >= ttl_ms.min(well_ms);
     hold("what leaves is drained first", drained, || {
         format!("VM {vm} was dropped from DNS only {alone_ms} ms ago")
     })?;
     let process = machine.process.as_ref();
     let has_clients = process.is_some_and(|process| process.has_clients(world.now_ms));
     let bound_ms = windows.ttl_ms.saturating_add(windows.drain_ms);
+    let bound_ms = bound_ms.saturating_sub(CLOCK_STRAYS_MS);
     let is_over = !has_clients || alone_ms >= bound_ms.min(well_ms);
     hold(
         "no VM is removed under a client that has time left",

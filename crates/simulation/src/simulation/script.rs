@@ -16,6 +16,8 @@ const CALM_BEGINNING_MS: u64 = MINUTE_MS;
 pub(super) const CEASE_MS: u64 = 40 * MINUTE_MS;
 /// All is as asked: after the longest pauses between attempts and replacements.
 const AS_ASKED_MS: u64 = 45 * MINUTE_MS;
+/// What had only just changed at that time is in effect after this.
+const CHANGE_MS: u64 = 2_000;
 /// All is well: after the scale-in window, the grace period and the rest of addresses.
 const WELL_MS: u64 = 66 * MINUTE_MS;
 const DELETE_MS: u64 = 69 * MINUTE_MS;
@@ -26,6 +28,7 @@ const GONE_MS: u64 = 84 * MINUTE_MS;
 pub(crate) enum Milestone {
     Cease,
     AsAsked,
+    AsAskedSoon,
     Well,
     Delete,
     Gone,
@@ -72,7 +75,7 @@ impl Simulation {
     /// A point of time has come.
     pub(super) fn pass(&mut self, milestone: Milestone) -> Held {
         self.note(|| format!("milestone {milestone:?}"));
-        let report = self.controllers.first().map(|c| c.report.clone());
+        let report = self.controllers.first().map(|c| c.decided.report().clone());
         let report = report.unwrap_or_default();
         match milestone {
             Milestone::Cease => {
@@ -80,7 +83,17 @@ impl Simulation {
                 self.doom_all_but_one();
                 Ok(())
             }
-            Milestone::AsAsked => rest::as_asked(&self.world, &self.intent, &self.layout, &report),
+            Milestone::AsAsked => {
+                let held = rest::as_asked(&self.world, &self.intent, &self.layout, &report);
+                // The load may still fall, and the number of VMs with it: just now, for example.
+                if held.is_err() {
+                    self.schedule(CHANGE_MS, Event::Milestone(Milestone::AsAskedSoon));
+                }
+                Ok(())
+            }
+            Milestone::AsAskedSoon => {
+                rest::as_asked(&self.world, &self.intent, &self.layout, &report)
+            }
             Milestone::Well => {
                 rest::as_asked(&self.world, &self.intent, &self.layout, &report)?;
                 rest::as_decided(&self.world, &self.layout)?;

@@ -30,7 +30,10 @@ impl Simulation {
         if let Some(slot) = self.struck.get_mut(n) {
             *slot = struck;
         }
-        self.stir();
+        // What befalls one VM is seen of that one.
+        if struck.is_none() {
+            self.stir();
+        }
     }
 
     fn befall(&mut self, fault: &Fault) -> Option<VmId> {
@@ -75,7 +78,7 @@ impl Simulation {
             }
         }
         self.world.touch_all();
-        self.schedule(LEASE_MS, Event::Look);
+        self.schedule(LEASE_MS, Event::Lease);
     }
 
     fn restart_machine(&mut self) {

@@ -28,7 +28,8 @@ impl Fault {
     }
 }
 
-fn engine_error(error: rusqlite::Error, path: &Path) -> StoreError {
+/// What an error of the engine means at this file.
+pub(crate) fn engine_error(error: rusqlite::Error, path: &Path) -> StoreError {
     let path = path.to_owned();
     let code = error
         .sqlite_error()

@@ -11,6 +11,8 @@ mod engines;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod processes;

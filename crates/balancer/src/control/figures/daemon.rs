@@ -31,20 +31,22 @@ impl Daemon {
         }
     }
 
-    /// Hands figures over, all or, where there is no room or nobody to take them, none.
-    pub(super) fn put(&mut self, figures: &[Figure]) {
+    /// Hands figures over, all or, where there is no room or nobody to take them, none. Says whether it did.
+    pub(super) fn put(&mut self, figures: &[Figure]) -> bool {
         let text = commands(&self.host, figures);
         let stream = match self.stream.take() {
             Some(stream) if is_there(&stream) => stream,
             _ => match self.connect() {
                 Ok(stream) => stream,
-                Err(_not_there) => return,
+                Err(_not_there) => return false,
             },
         };
         // What was begun and cannot be ended would garble the next one: then the connection is given up.
-        if write(&stream, text.as_bytes()).is_ok_and(|written| written == text.len()) {
+        let is_whole = write(&stream, text.as_bytes()).is_ok_and(|written| written == text.len());
+        if is_whole {
             self.stream = Some(stream);
         }
+        is_whole
     }
 
     /// A connection that never blocks, not even in being made.
@@ -60,16 +62,26 @@ impl Daemon {
 fn commands(host: &str, figures: &[Figure]) -> String {
     let mut text = String::new();
     for figure in figures {
-        let (kind, instance) = (figure.kind, figure.instance);
-        let value = match figure.value {
-            Value::Gauge(figure) => figure.to_string(),
-            Value::Derive(count) => count.to_string(),
-            Value::Counter(count) | Value::Absolute(count) => count.to_string(),
-        };
-        let _never_fails = writeln!(
+        let Figure {
+            kind,
+            of,
+            instance,
+            values,
+        } = figure;
+        let hyphen = |name: &str| if name.is_empty() { "" } else { "-" };
+        let (of_hyphen, hyphen) = (hyphen(of), hyphen(instance));
+        let _never_fails = write!(
             text,
-            "PUTVAL \"{host}/{BALANCER_PLUGIN}/{kind}-{instance}\" interval={FIGURES_INTERVAL_S} N:{value}"
+            "PUTVAL \"{host}/{BALANCER_PLUGIN}{of_hyphen}{of}/{kind}{hyphen}{instance}\" interval={FIGURES_INTERVAL_S} N"
         );
+        for value in values {
+            let _never_fails = match value {
+                Value::Gauge(figure) => write!(text, ":{figure}"),
+                Value::Derive(count) => write!(text, ":{count}"),
+                Value::Counter(count) | Value::Absolute(count) => write!(text, ":{count}"),
+            };
+        }
+        text.push('\n');
     }
     text.push_str("FLUSH timeout=-1 plugin=\"network\"\n");
     text
@@ -91,34 +103,51 @@ fn is_there(stream: &OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures;
     use super::*;
-    use model::Counters;
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixListener;
 
-    fn sample(requests: u64) -> [Figure; 7] {
-        figures(&Counters {
-            requests,
-            open_connections: 3,
-            ..Counters::default()
-        })
+    fn figure(kind: &'static str, instance: &str, values: Vec<Value>) -> Figure {
+        Figure {
+            of: String::new(),
+            kind,
+            instance: instance.to_owned(),
+            values,
+        }
+    }
+
+    fn sample(requests: u64) -> [Figure; 2] {
+        [
+            figure("gauge", "connections", vec![Value::Gauge(3.0)]),
+            figure("derive", "requests", vec![Value::Derive(requests as i64)]),
+        ]
     }
 
     #[test]
     fn figures_are_put_in_collectds_words() {
-        let text = commands("vm-7", &sample(42));
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 8);
-        assert_eq!(
-            lines[0],
-            "PUTVAL \"vm-7/evenkeel/gauge-connections\" interval=1 N:3"
+        let mut backend = figure(
+            "evenkeel_backend",
+            "",
+            vec![Value::Derive(7), Value::Gauge(0.5)],
         );
+        backend.of = "1.1.1.10:80".to_owned();
+        let [first, second] = sample(42);
         assert_eq!(
-            lines[2],
-            "PUTVAL \"vm-7/evenkeel/derive-requests\" interval=1 N:42"
+            commands("vm-7", &[first, second, backend]),
+            "PUTVAL \"vm-7/evenkeel/gauge-connections\" interval=1 N:3\n\
+             PUTVAL \"vm-7/evenkeel/derive-requests\" interval=1 N:42\n\
+             PUTVAL \"vm-7/evenkeel-1.1.1.10:80/evenkeel_backend\" interval=1 N:7:0.5\n\
+             FLUSH timeout=-1 plugin=\"network\"\n"
         );
-        assert_eq!(lines[7], "FLUSH timeout=-1 plugin=\"network\"");
+    }
+
+    #[test]
+    fn a_list_of_the_most_latencies_is_no_longer_than_collectd_reads() {
+        let most = vec![Value::Absolute(u64::MAX); 1 + model::figures::LATENCY_BUCKETS];
+        let list = figure(model::figures::LATENCIES_TYPE, "first_byte-99", most);
+        let text = commands("vm-18446744073709551615", &[list]);
+        let longest = text.lines().map(str::len).max().unwrap();
+        assert!(longest < 1_023, "{longest}");
     }
 
     #[test]
@@ -131,7 +160,7 @@ mod tests {
             let listener = UnixListener::bind(&path).unwrap();
             daemon.put(&sample(1_000 + life));
             let (taken, _) = listener.accept().unwrap();
-            let first = BufReader::new(&taken).lines().nth(2).unwrap().unwrap();
+            let first = BufReader::new(&taken).lines().nth(1).unwrap().unwrap();
             assert!(first.ends_with(&format!("N:{}", 1_000 + life)), "{first}");
             // It reads no more: the balancer goes on, far beyond what the socket holds.
             for requests in 0..10_000 {

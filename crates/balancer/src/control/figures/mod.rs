@@ -6,39 +6,37 @@
 //! ```
 //!
 //! Neither waits: what there is no room for is lost, and the next second tells again. Counts are totals since the
-//! process began; whoever reads them takes one that falls as a new beginning.
+//! process began; whoever reads them takes one that falls as a new beginning. Latencies are those since the last time
+//! that they were handed over.
 
 mod daemon;
 mod processor;
 mod sender;
+mod told;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use collectd::Value;
-use model::figures::{CONNECTIONS, DERIVE_TYPE, FIGURES_INTERVAL_S, GAUGE_TYPE, REQUESTS};
+use model::figures::FIGURES_INTERVAL_S;
 use model::{Boot, Counters};
 
 use daemon::Daemon;
 use sender::Sender;
+use told::{Figure, Told};
 
 use super::agent::Agent;
+use super::latencies::Totals;
 use super::stages::Stage;
 
 /// Between two tellings.
 const INTERVAL: Duration = Duration::from_secs(FIGURES_INTERVAL_S);
 
-/// One of the balancer's own figures.
-struct Figure {
-    kind: &'static str,
-    instance: &'static str,
-    value: Value,
-}
-
 /// Tells figures for as long as it is asked to.
 pub struct Figures {
     way: Way,
     due: Instant,
+    /// The latencies that were handed over.
+    told: Totals,
 }
 
 enum Way {
@@ -59,7 +57,11 @@ impl Figures {
                 Way::Sender(Box::new(sender))
             }
         };
-        Some(Self { way, due: now })
+        Some(Self {
+            way,
+            due: now,
+            told: Totals::default(),
+        })
     }
 
     /// When the next ones are to be told.
@@ -69,40 +71,22 @@ impl Figures {
     }
 
     /// Tells them when they are due.
-    pub fn turn(&mut self, now: Instant, counters: impl FnOnce() -> Counters) {
+    fn turn(&mut self, now: Instant, told: impl FnOnce() -> Told) {
         if now < self.due {
             return;
         }
         // At even steps, but never several at once after a sleep.
         self.due = (self.due + INTERVAL).max(now + INTERVAL / 2);
-        let figures = figures(&counters());
-        match &mut self.way {
+        let told = told();
+        let figures = told.figures(&self.told);
+        let handed_over = match &mut self.way {
             Way::Daemon(daemon) => daemon.put(&figures),
             Way::Sender(sender) => sender.send(&figures, now),
+        };
+        if handed_over {
+            self.told = told.latencies;
         }
     }
-}
-
-fn figures(counters: &Counters) -> [Figure; 7] {
-    let gauge = |instance, figure: u64| Figure {
-        kind: GAUGE_TYPE,
-        instance,
-        value: Value::Gauge(figure as f64),
-    };
-    let count = |instance, count: u64| Figure {
-        kind: DERIVE_TYPE,
-        instance,
-        value: Value::Derive(i64::try_from(count).unwrap_or(i64::MAX)),
-    };
-    [
-        gauge(CONNECTIONS, counters.open_connections),
-        gauge("waiting", counters.waiting),
-        count(REQUESTS, counters.requests),
-        count("errors", counters.errors),
-        count("accepted", counters.connections),
-        count("bytes_in", counters.bytes_in),
-        count("bytes_out", counters.bytes_out),
-    ]
 }
 
 impl Agent {
@@ -117,7 +101,7 @@ impl Agent {
             Figures::new(self.boot.as_ref()?, self.collectd.as_deref(), threads, now)
         });
         if let Some(figures) = &mut figures {
-            figures.turn(now, || self.counters());
+            figures.turn(now, || Told::read(&self.shared, self.counters()));
         }
         self.figures = figures;
     }

@@ -40,38 +40,48 @@ impl Sender {
         }
     }
 
-    /// Sends figures and the processors' share, as far as there is room.
-    pub(super) fn send(&mut self, figures: &[Figure], now: Instant) {
+    /// Sends figures and the processors' share, as far as there is room. Says whether all went.
+    pub(super) fn send(&mut self, figures: &[Figure], now: Instant) -> bool {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let list = |plugin: &str, kind: &str, instance: &str, value: Value| ValueList {
-            host: self.key.user.clone(),
-            plugin: plugin.to_owned(),
-            kind: kind.to_owned(),
-            kind_instance: instance.to_owned(),
-            time: Time::from_duration(time),
-            interval: Time::from_secs(FIGURES_INTERVAL_S),
-            values: vec![value],
-            ..ValueList::default()
-        };
+        let list =
+            |plugin: &str, of: &str, kind: &str, instance: &str, values: Vec<Value>| ValueList {
+                host: self.key.user.clone(),
+                plugin: plugin.to_owned(),
+                plugin_instance: of.to_owned(),
+                kind: kind.to_owned(),
+                kind_instance: instance.to_owned(),
+                time: Time::from_duration(time),
+                interval: Time::from_secs(FIGURES_INTERVAL_S),
+                values,
+            };
         let share = self.processor.share_percent(now);
-        let share =
-            share.map(|share| list(CPU_PLUGIN, CPU_TYPE, CPU_INSTANCE, Value::Gauge(share)));
-        let own = figures
-            .iter()
-            .map(|figure| list(BALANCER_PLUGIN, figure.kind, figure.instance, figure.value));
+        let share = share.map(|share| {
+            let share = vec![Value::Gauge(share)];
+            list(CPU_PLUGIN, "", CPU_TYPE, CPU_INSTANCE, share)
+        });
+        let own = figures.iter().map(|figure| {
+            let values = figure.values.clone();
+            list(
+                BALANCER_PLUGIN,
+                &figure.of,
+                figure.kind,
+                &figure.instance,
+                values,
+            )
+        });
         let mut writer = PacketWriter::new(PACKET_BYTES - SEAL_BYTES);
         let lists = share.into_iter().chain(own);
         let mut packets: Vec<_> = lists.filter_map(|list| writer.add(&list)).collect();
         packets.extend(writer.take());
-        for packet in packets {
-            self.send_packet(&packet);
-        }
+        // Each is tried, also where one before it could not go.
+        let sent = packets.iter().filter(|packet| self.send_packet(packet));
+        sent.count() == packets.len()
     }
 
     /// A socket that cannot be had yet, since the address is not there, can be had later.
-    fn send_packet(&mut self, packet: &[u8]) {
+    fn send_packet(&mut self, packet: &[u8]) -> bool {
         let mut iv = [0; 16];
         let (first, second) = iv.split_at_mut(8);
         first.copy_from_slice(&seed().to_ne_bytes());
@@ -79,10 +89,11 @@ impl Sender {
         if self.socket.is_none() {
             self.socket = self.open().ok();
         }
-        if let Some(socket) = &self.socket {
-            // Whoever is not there, or has no room, hears the next one.
-            let _lost = socket.send_to(&seal_encrypted(packet, &self.key, iv), self.monitor);
-        }
+        // Whoever is not there, or has no room, hears the next one.
+        self.socket.as_ref().is_some_and(|socket| {
+            let sealed = seal_encrypted(packet, &self.key, iv);
+            socket.send_to(&sealed, self.monitor).is_ok()
+        })
     }
 
     fn open(&self) -> std::io::Result<UdpSocket> {

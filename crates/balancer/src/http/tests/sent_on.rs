@@ -62,6 +62,29 @@ fn framing_is_sent_on_even_when_connection_names_it() {
 }
 
 #[test]
+fn a_trace_is_sent_on_as_it_came_whatever_it_says_and_whoever_names_it() {
+    let valid = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+    for (connection, trace) in [
+        ("", format!("{valid}tracestate: a=1,b@c=2\r\n")),
+        (
+            "",
+            format!("tracestate: b=2\r\n{valid}TraceState:  c=3 \r\n"),
+        ),
+        ("", "Traceparent: nonsense\r\n".to_owned()),
+        ("", format!("{valid}{valid}")),
+        ("Connection: traceparent\r\n", valid.to_owned()),
+        (
+            "Connection: close, TRACEPARENT, tracestate\r\n",
+            format!("{valid}tracestate: a=1\r\n"),
+        ),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{connection}{trace}\r\n");
+        let expected = format!("GET / HTTP/1.1\r\nHost: a\r\n{trace}{TAIL}");
+        assert_eq!(sent_on(&request), expected, "{connection}{trace}");
+    }
+}
+
+#[test]
 fn a_request_of_http_1_0_is_sent_on_as_1_1_with_a_host() {
     assert_eq!(
         sent_on(GET_10),

@@ -29,6 +29,8 @@ pub struct Options {
     pub open_files: Option<u64>,
     /// Whether the process is a supervisor, and the balancer its child.
     pub supervised: bool,
+    /// Where the access log goes.
+    pub log: Option<Arc<OwnedFd>>,
 }
 
 /// A running balancer and the host that it talks to. Ends with the test.
@@ -239,12 +241,19 @@ pub fn spawn(option: &str, end: &OwnedFd, options: &Options) -> Child {
     if let Some(path) = &options.config_file {
         command.arg("--config-file").arg(path);
     }
+    let log = options.log.as_ref().map(|log| log.as_raw_fd());
+    if let Some(log) = log {
+        command.args(["--log-fd", &log.to_string()]);
+    }
     let open_files = options.open_files;
     // SAFETY: between fork and exec only calls that are safe there are made.
     unsafe {
         command.pre_exec(move || {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::fcntl(number, libc::F_SETFD, 0);
+            if let Some(log) = log {
+                libc::fcntl(log, libc::F_SETFD, 0);
+            }
             if let Some(most) = open_files {
                 let limit = libc::rlimit {
                     rlim_cur: most,

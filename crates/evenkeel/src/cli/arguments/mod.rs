@@ -1,8 +1,11 @@
 //! The arguments as they are typed. What they mean is told by [`super::request`].
 
+mod events;
+mod figures;
 mod health_check;
 mod image;
 mod instance;
+mod logs;
 mod project;
 mod serve;
 mod subnet;
@@ -15,9 +18,12 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use events::{Events, Explain};
+pub use figures::{By, Figures};
 pub use health_check::HealthCheckArguments;
 pub use image::{ImageBuild, ImageCommand};
 pub use instance::{BackendEdits, InstanceCommand, InstanceCreate, InstanceUpdate, Scaling};
+pub use logs::Logs;
 pub use project::{ProjectCommand, ProjectCreate};
 pub use serve::{Cleanup, Serve};
 pub use subnet::{SubnetChange, SubnetCommand};
@@ -133,7 +139,11 @@ pub enum Question {
     /// Connect a project's subnet to interfaces of this machine, where the backends are.
     #[command(subcommand, visible_alias = "subnets", after_help = examples::SUBNET)]
     Subnet(SubnetCommand),
+    Logs(Logs),
+    Events(Events),
+    Explain(Explain),
     Status(Status),
+    Figures(Figures),
     Request(RawRequest),
 }
 

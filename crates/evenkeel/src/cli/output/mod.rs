@@ -7,8 +7,11 @@
 mod age;
 mod brief;
 mod events;
+mod explanation;
+mod figures;
 mod instance;
 mod json;
+mod log;
 mod paint;
 mod project;
 mod subnet;
@@ -47,7 +50,11 @@ pub fn render(view: View, done: &Done, style: Style) -> Option<String> {
         View::Instance => instance::render(info, past(&done.action), style),
         View::Instances => instance::render_list(info, style),
         View::Subnets => subnet::render(info, style),
+        View::Figures => figures::render(info, style),
         View::System => system::render(info, style),
+        View::Log => log::render(info, style),
+        View::Events => events::render_all(info, style),
+        View::Explanation => explanation::render(info, style),
         View::Deleted => render_deleted(&done.kind, info),
         View::Raw => return None,
     };

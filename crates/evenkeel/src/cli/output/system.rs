@@ -22,6 +22,7 @@ struct System {
     troubles: Vec<String>,
     events: Vec<Happened>,
     checkers: Vec<String>,
+    refused: BTreeMap<String, BTreeMap<String, u64>>,
     roles: BTreeMap<String, Value>,
 }
 
@@ -56,6 +57,7 @@ pub fn render(info: &Value, style: Style) -> serde_json::Result<String> {
         ("Zone", plain(&system.zone)),
         ("VMs", system.vm_words(paint)),
         ("Holds", holds),
+        ("Refused", system.refused_words()),
     ];
     let mut text = format!("{}\n", paint.tint(Tone::Title, "Evenkeel"));
     text += &render_facts(&facts, paint);
@@ -111,6 +113,25 @@ impl System {
             true => "none".into(),
             false => words.join(", "),
         }
+    }
+
+    /// Which packets of figures were refused, and why; empty where none was.
+    fn refused_words(&self) -> String {
+        let refused = self
+            .refused
+            .iter()
+            .filter(|(_, reasons)| !reasons.is_empty());
+        let words = refused.map(|(whose, reasons)| {
+            let counted = reasons.iter();
+            let counted = counted.map(|(reason, packets)| format!("{packets} {}", plain(reason)));
+            let counted = counted.collect::<Vec<_>>().join(", ");
+            let whose = match whose.as_str() {
+                "vms" => "VMs".into(),
+                other => plain(other),
+            };
+            format!("figures of {whose}: {counted}")
+        });
+        words.collect::<Vec<_>>().join("; ")
     }
 
     /// One line for each instance, and one for a project without any.

@@ -294,6 +294,20 @@ fn a_project_shows_its_instances() {
 }
 
 #[test]
+fn what_was_measured_of_a_projects_instances_stands_beside_them() {
+    let instances = json!([
+        {"name": "web", "id": 3, "url": "http://web/", "condition": "serving",
+         "last_minute": {"requests_per_second": 412.25, "errors_per_second": 0.0, "p99_ms": 6.016, "cpu_percent": 31.0}},
+        {"name": "db", "id": 4, "url": "tcp://db:5432", "condition": "pending"},
+    ]);
+    let info = json!({"name": "shop", "id": 1, "user": "john", "instances": instances});
+    insta::assert_snapshot!(
+        "project-measured",
+        show(View::Project, "info", "project", info)
+    );
+}
+
+#[test]
 fn lists_and_their_absence_are_shown() {
     let brief = InstanceBrief::new(&instance(), &project(), "lb.evenkeel.test", Some(&report()));
     let info = json!({"instances": [brief]});
@@ -339,12 +353,42 @@ fn the_system_shows_roles_troubles_and_all_instances() {
         ],
         "vms": {"starting": 1, "serving": 1, "suspect": 0, "down": 1},
         "troubles": ["DNS does not answer: 10.200.0.1:53 is taken"],
+        "refused": {"vms": {"sealed": 3, "stale": 12}},
         "roles": {"api": {"pid": 1}, "controller": {"pid": 1}, "checker": {"pid": 2}, "monitor": {"pid": 1}},
     });
     insta::assert_snapshot!("system", show(View::System, "info", "system", info));
     insta::assert_snapshot!(
         "system-empty",
         show(View::System, "info", "system", json!({}))
+    );
+}
+
+#[test]
+fn what_happened_is_a_line_each_with_whom_it_happened_to() {
+    let info = json!({"after": 9, "more": false, "events": [
+        {"at": "2026-11-22T17:51:30.000Z", "number": 7, "user": "john", "project": 1, "instance": "web", "id": 3,
+         "kind": "asked", "text": "john asked to change auto-scaling: generation 4"},
+        {"at": "2026-11-22T17:51:31.000Z", "number": 8, "kind": "breaker", "text": "the breaker closed"},
+        {"at": "2026-11-22T17:51:31.500Z", "number": 9, "id": 4, "vm": 7, "kind": "gone", "text": "VM 7 is gone"},
+    ]});
+    insta::assert_snapshot!("events", show(View::Events, "info", "events", info));
+    let none = json!({"after": 9, "more": false, "events": []});
+    assert_eq!(show(View::Events, "info", "events", none), "");
+}
+
+#[test]
+fn an_explanation_says_what_is_so_why_on_what_evidence_and_what_to_try() {
+    let info = json!({"instance": "web", "id": 3, "url": "http://web.shop.lb.test/", "condition": "degraded",
+    "summary": "it answers, but something that was asked for is not there: 1 of 1 VM serve, 1 of 2 backends are up",
+    "findings": [
+        {"about": "backend 1.1.1.11:8080", "what": "it is down, for the last time since 3 min",
+         "why": "connection refused", "advice": "see that the server runs",
+         "evidence": ["2026-11-22T17:48:32.000Z backend 1.1.1.11:8080 is down: connection refused"]},
+        {"about": "number of VMs", "what": "the load decides: 1 VM wanted"},
+    ]});
+    insta::assert_snapshot!(
+        "explanation",
+        show(View::Explanation, "info", "explain", info)
     );
 }
 

@@ -3,10 +3,15 @@
 //! What was typed is laid over what stands in a file, where one was given: an option wins over the
 //! field that it names, and leaves the fields beside it alone.
 
+mod events;
+mod figures;
 mod info;
 mod instance;
+mod logs;
 mod project;
 mod subnet;
+
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
@@ -40,6 +45,14 @@ pub enum View {
     Subnets,
     /// Everything.
     System,
+    /// Lines of an access log.
+    Log,
+    /// What was measured.
+    Figures,
+    /// What happened.
+    Events,
+    /// Why something is as it is.
+    Explanation,
     /// Something that is gone now.
     Deleted,
     /// The answer as it is.
@@ -58,6 +71,10 @@ pub fn plan_request(
         Question::Project(command) => project::plan(command, read),
         Question::Instance(command) => instance::plan(command, read),
         Question::Subnet(command) => Ok(subnet::plan(command)),
+        Question::Logs(logs) => Ok(logs::plan(logs, SystemTime::now())),
+        Question::Events(asked) => Ok(events::plan(asked, SystemTime::now())),
+        Question::Explain(asked) => Ok(events::plan_explanation(asked)),
+        Question::Figures(asked) => Ok(figures::plan(asked)),
         Question::Status(_) => Ok(request("info", "system", Info::default(), View::System)),
         Question::Request(raw) => {
             let body = match raw.json.as_str() {

@@ -28,6 +28,19 @@ fn request_json(action: &str, kind: &str, info: Value) -> Value {
 fn commands_become_the_requests_of_the_door() {
     for (line, action, kind, info) in [
         ("evenkeel status", "info", "system", json!({})),
+        ("evenkeel events", "info", "events", json!({})),
+        (
+            "evenkeel events web --kind added,leaving --vm 3 -n 5 -u john",
+            "info",
+            "events",
+            json!({"instance": "web", "kind": ["added", "leaving"], "vm": 3, "limit": 5, "user": "john"}),
+        ),
+        (
+            "evenkeel explain --id 3 --request 7a",
+            "info",
+            "explain",
+            json!({"id": 3, "request": "7a"}),
+        ),
         ("evenkeel project create", "create", "project", json!({})),
         (
             "evenkeel project create \"john's project\" --user john",

@@ -41,7 +41,8 @@ fn account(bench: &mut Bench) -> ScalingReport {
     bench.plan();
     bench.pass(1_000);
     let report = bench.plan();
-    let report = report.instances[&model::InstanceId(1)].scaling.clone();
+    let report = report.instances.get(&model::InstanceId(1));
+    let report = report.expect("it is reported").scaling.clone();
     report.expect("its load decides")
 }
 
@@ -142,9 +143,9 @@ fn the_rule_that_holds_a_vm_is_said() {
     see(&mut bench, 2, requests(1.0));
     assert_eq!(account(&mut bench).rule, "would be 1, but min is 2");
     see(&mut bench, 1, requests(900.0));
-    let report = bench.plan().instances[&model::InstanceId(1)]
-        .scaling
-        .clone();
+    let report = bench.plan();
+    let report = report.instances.get(&model::InstanceId(1));
+    let report = report.expect("it is reported").scaling.clone();
     let rule = report.expect("its load decides").rule;
     assert_eq!(rule, "9 are asked for, and one more sample is awaited");
 }
