@@ -5,8 +5,8 @@
 
 use std::io::{Error, Result};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{Scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,15 @@ const CLIENTS: u32 = 32;
 /// For an answer. A request that waits for longer is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// One request that was answered whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// When it was sent, or as soon as it was tried to.
+    pub began: Instant,
+    /// From then to the answer's last byte, the connection included.
+    pub took: Duration,
+}
+
 /// Many clients of one URL.
 pub struct Crowd {
     url: String,
@@ -26,7 +35,7 @@ pub struct Crowd {
     rate: AtomicU32,
     ends: AtomicBool,
     known: RwLock<Vec<SocketAddr>>,
-    answered: AtomicUsize,
+    answers: Mutex<Vec<Answer>>,
     /// When a request began that failed, and how.
     lost: Mutex<Vec<(Instant, String)>>,
 }
@@ -40,7 +49,7 @@ impl Crowd {
             rate: AtomicU32::new(rate),
             ends: AtomicBool::new(false),
             known: RwLock::default(),
-            answered: AtomicUsize::new(0),
+            answers: Mutex::default(),
             lost: Mutex::default(),
         }
     }
@@ -67,7 +76,30 @@ impl Crowd {
     /// Requests that were answered until now.
     #[must_use]
     pub fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+        self.lock_answers().len()
+    }
+
+    /// The answers to those requests that began within a span.
+    #[must_use]
+    pub fn answers(&self, from: Instant, to: Instant) -> Vec<Answer> {
+        let answers = self.lock_answers();
+        let within = answers
+            .iter()
+            .filter(|answer| (from..to).contains(&answer.began));
+        within.copied().collect()
+    }
+
+    /// Addresses that clients know at present.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    fn lock_answers(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How those requests failed that began within a span.
@@ -108,7 +140,10 @@ impl Crowd {
             }
             let began = Instant::now();
             match self.ask(turn + client as usize) {
-                Ok(()) => drop(self.answered.fetch_add(1, Ordering::Relaxed)),
+                Ok(()) => {
+                    let took = began.elapsed();
+                    self.lock_answers().push(Answer { began, took });
+                }
                 Err(error) => {
                     let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
                     lost.push((began, error.to_string()));

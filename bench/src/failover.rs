@@ -3,10 +3,7 @@
 //!
 //! `bench-failover [ROUNDS] [RESULTS]` does so for each driver with one VM and with two, in turn, each round
 //! with an instance of its own, and prints medians and the largest in milliseconds; with RESULTS it writes
-//! them, every sample, and what was measured on, as JSON.
-//!
-//! The client makes a connection for each request, one every 10 ms, resolves the name again after a second,
-//! which is its TTL, or after a request that failed, and takes one of the addresses in turn.
+//! them and every sample as JSON.
 #![expect(
     clippy::indexing_slicing,
     reason = "the values are JSON, where an absent part is null"
@@ -18,23 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bench::client::{get, resolve};
-use bench::crowd::TTL;
 use bench::events::{at_ms, events, is, says, unix_ms};
-use bench::figures::{Stage, by_stage, failures, machine, print_table, round_or_failure};
+use bench::figures::{Stage, by_stage, fail_with_rounds, failures, print_table, round_or_failure};
 use bench::scene::{DRIVERS, ON_HOST, door_at, form, parse, run_on_host};
+use bench::strike::{
+    LONGEST_ROUND, SETTLE, ask_again_and_again, await_all_serve, first_vm, send, signal,
+};
 use end_to_end::Door;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const DEFAULT_ROUNDS: usize = 5;
-/// Between two requests.
-const PACE: Duration = Duration::from_millis(10);
-/// For an answer. A client of a VM that is frozen waits for so long.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Before a VM is struck, and after its replacement serves.
-const SETTLE: Duration = Duration::from_secs(2);
-const LONGEST_ROUND: Duration = Duration::from_secs(60);
 const STAGES: [Stage; 6] = [
     ("detected", "found down (ms)"),
     ("dropped", "out of DNS (ms)"),
@@ -80,14 +70,10 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
     });
     print_table(&STAGES, &named.collect::<Vec<_>>());
     if let Some(path) = results {
-        let document = json!({ "rounds": rounds, "machine": machine(), "cases": cases });
+        let document = json!({ "rounds": rounds, "cases": cases });
         std::fs::write(path, format!("{document:#}\n"))?;
     }
-    let failed = cases.iter().filter(|case| case["failed"] != json!([]));
-    match failed.map(|case| case["failed"].to_string()).next() {
-        Some(words) => Err(Error::other(format!("rounds failed: {words}"))),
-        None => Ok(()),
-    }
+    fail_with_rounds(&cases)
 }
 
 /// Strikes one VM in each round, and prints what came of it.
@@ -105,13 +91,13 @@ fn measure(door: &Door, vms: usize, how: &str, rounds: usize) -> Result<()> {
 
 fn strike(door: &Door, made: &Value, how: &str) -> Result<Value> {
     let url = made["url"].as_str().unwrap_or_default().to_owned();
-    let vm = await_all_serve(door, made)?;
+    let vm = first_vm(&await_all_serve(door, made)?);
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let client = scope.spawn(|| ask_again_and_again(&url, &ends));
         sleep(SETTLE);
         let (struck, at_ms) = (Instant::now(), unix_ms());
-        send(&vm, how)?;
+        send(&vm, signal(how))?;
         let told = await_replacement(door, made, &vm, struck);
         sleep(SETTLE);
         ends.store(true, Ordering::Relaxed);
@@ -128,37 +114,6 @@ fn strike(door: &Door, made: &Value, how: &str) -> Result<Value> {
         sample["lost"] = json!(felt.count());
         Ok(sample)
     })
-}
-
-/// Waits until DNS names all VMs, and returns the first.
-fn await_all_serve(door: &Door, made: &Value) -> Result<Value> {
-    let began = Instant::now();
-    while began.elapsed() < LONGEST_ROUND {
-        let info = door.do_("info", "instance", json!({ "id": made["id"] }));
-        if info["condition"] == "serving" {
-            return Ok(info["vms"][0].clone());
-        }
-        sleep(PACE);
-    }
-    Err(Error::other("the instance does not come to serve"))
-}
-
-/// Kills the VM, or stops it. Under the process driver the process that forwards is a child of the VM's, and
-/// dies with it.
-fn send(vm: &Value, how: &str) -> Result<()> {
-    let pid = vm["pid"].as_u64().unwrap_or_default();
-    let signal = match how {
-        "killed" => Signal::KILL,
-        _ => Signal::STOP,
-    };
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let children = children.split_whitespace().filter(|_| how != "killed");
-    for pid in std::iter::once(pid.to_string().as_str()).chain(children) {
-        let pid = pid.parse().ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| Error::other("the VM has no process"))?;
-        kill_process(pid, signal)?;
-    }
-    Ok(())
 }
 
 /// Waits until another VM serves and DNS names it, and returns when each thing was decided, by the events.
@@ -186,30 +141,4 @@ fn await_replacement(door: &Door, made: &Value, vm: &Value, struck: Instant) -> 
         sleep(Duration::from_millis(20));
     }
     Err(Error::other("the VM is not replaced"))
-}
-
-/// Asks until it is told to end, and returns when requests failed.
-fn ask_again_and_again(url: &str, ends: &AtomicBool) -> Vec<Instant> {
-    let mut failures = Vec::new();
-    let mut known = Vec::new();
-    let mut resolved = None;
-    for turn in 0.. {
-        if ends.load(Ordering::Relaxed) {
-            break;
-        }
-        let is_stale = resolved.is_none_or(|at: Instant| at.elapsed() >= TTL);
-        if is_stale {
-            known = resolve(url).unwrap_or_default();
-            known.sort_unstable();
-            resolved = Some(Instant::now());
-        }
-        let address = known.get(turn % known.len().max(1));
-        let answered = address.is_some_and(|address| get(url, *address, PATIENCE).is_ok());
-        if !answered {
-            failures.push(Instant::now());
-            resolved = None;
-        }
-        sleep(PACE);
-    }
-    failures
 }

@@ -1,6 +1,5 @@
-//! Samples, and what they were taken on.
+//! Samples. What they were taken on is added by `bench/keep`, which keeps all results.
 
-use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -51,6 +50,18 @@ pub fn failures(rounds: &Value) -> Vec<Value> {
         .collect()
 }
 
+/// Fails where a case of a measurement has rounds that failed.
+///
+/// # Errors
+/// With what those of the first such case say.
+pub fn fail_with_rounds(cases: &[Value]) -> std::io::Result<()> {
+    let mut failed = cases.iter().filter_map(|case| case.get("failed"));
+    match failed.find(|failed| **failed != json!([])) {
+        Some(words) => Err(std::io::Error::other(format!("rounds failed: {words}"))),
+        None => Ok(()),
+    }
+}
+
 /// Prints the median and the largest of each stage, a line for each case: its name, and its figures by stage.
 pub fn print_table(stages: &[Stage], cases: &[(String, &Value)]) {
     let titles = stages.iter().map(|(_, title)| format!("{title:>24}"));
@@ -64,20 +75,4 @@ pub fn print_table(stages: &[Stage], cases: &[(String, &Value)]) {
         };
         println!("{name:<30}{}", stages.iter().map(cell).collect::<String>());
     }
-}
-
-/// What the figures were measured on.
-#[must_use]
-pub fn machine() -> Value {
-    let said = |program: &str, argument: &str| {
-        let output = Command::new(program).arg(argument).output().ok();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let first_line = |text: Option<String>| text.and_then(|t| t.lines().next().map(str::to_owned));
-    json!({
-        "when": said("date", "--iso-8601=minutes"),
-        "kernel": said("uname", "-sr"),
-        "processors": std::thread::available_parallelism().map_or(0, usize::from),
-        "qemu": first_line(said("qemu-system-x86_64", "--version")),
-    })
 }

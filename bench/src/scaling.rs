@@ -2,9 +2,9 @@
 //! the moment in which more is asked to the decision, to when the new VMs serve and DNS names them; and from when
 //! less is asked to when the others are gone.
 //!
-//! `bench-scaling [ROUNDS] [RESULTS]` does so for each driver, each round with an instance of its own, prints medians
-//! and the largest, and with RESULTS writes them, every sample, and what was measured on, as JSON. It fails where a
-//! request was lost.
+//! `bench-scaling [ROUNDS] [RESULTS] [DRIVER]` does so for each driver or for one, each round with an instance of its
+//! own, prints medians and the largest, and with RESULTS writes them and every sample as JSON. It fails where a request
+//! was lost.
 #![expect(
     clippy::indexing_slicing,
     reason = "the values are JSON, where an absent part is null"
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bench::crowd::Crowd;
 use bench::events::{at_ms, events, is, says, unix_ms};
-use bench::figures::{Stage, by_stage, failures, machine, print_table, round_or_failure};
+use bench::figures::{Stage, by_stage, fail_with_rounds, failures, print_table, round_or_failure};
 use bench::scene::{DRIVERS, ON_HOST, door_at, form, parse, run_on_host};
 use end_to_end::Door;
 use serde_json::{Value, json};
@@ -55,16 +55,20 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [ON_HOST, socket, rounds] => measure(&door_at(socket), parse(rounds)?),
-        [] => compare(DEFAULT_ROUNDS, None),
-        [rounds] => compare(parse(rounds)?, None),
-        [rounds, results] => compare(parse(rounds)?, Some(Path::new(results))),
-        _ => Err(Error::other("usage: bench-scaling [ROUNDS] [RESULTS]")),
+        [] => compare(DEFAULT_ROUNDS, None, None),
+        [rounds] => compare(parse(rounds)?, None, None),
+        [rounds, results] => compare(parse(rounds)?, Some(Path::new(results)), None),
+        [rounds, results, only] => compare(parse(rounds)?, Some(Path::new(results)), Some(only)),
+        _ => Err(Error::other(
+            "usage: bench-scaling [ROUNDS] [RESULTS] [DRIVER]",
+        )),
     }
 }
 
-fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
+fn compare(rounds: usize, results: Option<&Path>, only: Option<&str>) -> Result<()> {
     let mut cases = Vec::new();
-    for (name, driver) in DRIVERS {
+    let is_asked_for = |name: &str| only.is_none_or(|only| only == name);
+    for (name, driver) in DRIVERS.into_iter().filter(|(name, _)| is_asked_for(name)) {
         eprintln!("{name}: {rounds} rounds");
         let samples = run_on_host(driver, &[&rounds.to_string()])?;
         let rounds = samples.as_array().into_iter().flatten();
@@ -80,14 +84,10 @@ fn compare(rounds: usize, results: Option<&Path>) -> Result<()> {
     if let Some(path) = results {
         let load =
             json!({ "target": TARGET, "few": FEW, "many": MANY, "scale_in_window_s": WINDOW_S });
-        let document =
-            json!({ "rounds": rounds, "machine": machine(), "load": load, "cases": cases });
+        let document = json!({ "rounds": rounds, "load": load, "cases": cases });
         std::fs::write(path, format!("{document:#}\n"))?;
     }
-    let failed = cases.iter().filter(|case| case["failed"] != json!([]));
-    if let Some(words) = failed.map(|case| case["failed"].to_string()).next() {
-        return Err(Error::other(format!("rounds failed: {words}")));
-    }
+    fail_with_rounds(&cases)?;
     let is_lost = |stage: &str| cases.iter().any(|case| case["figures"][stage]["max"] != 0);
     match is_lost("out_lost") || is_lost("in_lost") {
         true => Err(Error::other("requests were lost")),

@@ -23,12 +23,20 @@ pub const ON_HOST: &str = "on-host";
 /// # Errors
 /// What that half says where it fails.
 pub fn run_on_host(driver: Driver, arguments: &[&str]) -> Result<Value> {
+    run_on_host_with(driver, "", arguments)
+}
+
+/// The same, with `more` at the head of Evenkeel's configuration.
+///
+/// # Errors
+/// What that half says where it fails.
+pub fn run_on_host_with(driver: Driver, more: &str, arguments: &[&str]) -> Result<Value> {
     let host = Host::new();
     host.use_own_dns();
     let servers = Servers::new(&host, "cable", &["1.1.1.10/24"]);
     let _origin = servers.http("one", "1.1.1.10:8080");
-    let evenkeel = Evenkeel::start(&host, driver);
-    if driver == Driver::Pooled {
+    let evenkeel = Evenkeel::start_with(&host, driver, more);
+    if matches!(driver, Driver::Restored | Driver::Pooled) {
         evenkeel.await_snapshot();
     }
     evenkeel.door().attach("1.1.1.0/24", &servers.interface);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bench::spread::Spread;
 use hdrhistogram::Histogram;
 
 use crate::cases::{self, Case, Task};
@@ -12,7 +13,7 @@ use crate::load::{Body, Load, Measured, Pace, Timing, Workload};
 use crate::measure;
 use crate::parameters::Parameters;
 use crate::proxies::{Kind, Mode, Proxy, Shape, Workshop};
-use crate::summary::{Sample, Spread};
+use crate::summary::Sample;
 use crate::wrk;
 
 type Figures = BTreeMap<&'static str, f64>;

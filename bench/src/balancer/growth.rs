@@ -3,13 +3,13 @@
 //! the same curve.
 
 use anyhow::Result;
+use bench::spread::Spread;
 use serde::Serialize;
 
 use crate::cases::CPU_PER_REQUEST;
 use crate::compare::Bench;
 use crate::load::Body;
 use crate::proxies::{Kind, Mode, Proxy, Shape};
-use crate::summary::Spread;
 
 /// A curve that is to be measured, with keep-alive requests for 1 KiB.
 #[derive(Clone, Copy, Debug)]

@@ -1,34 +1,28 @@
 //! What the measurement needs of the machine: a network of its own, cores, and many open files.
 
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use bench::own_network;
+use bench::signals::unblock_signals;
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
 };
-use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity, unshare_unsafe};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// The ports that connections to somewhere else come from. Proxies and origin listen below them.
 const LOCAL_PORTS: &str = "10000 65535";
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
-/// Moves this process into a network namespace that ends with it and has nothing in it but loopback. To be
-/// called before there are threads.
+/// Moves this process into a network namespace of its own, with room for many connections. To be called before
+/// there are threads.
 ///
 /// # Errors
 /// Without root.
 pub fn enter_own_network() -> Result<()> {
-    // SAFETY: a new network namespace changes no memory, and no descriptors are shared or lost by it.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("measuring needs root")?;
-    let up = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .status()
-        .context("iproute2 is missing")?;
-    ensure!(up.success(), "loopback did not come up");
+    own_network::enter()?;
     for (name, value) in [
         ("ipv4/ip_local_port_range", LOCAL_PORTS),
         // A connection for each request uses up the ports within a second or two.
@@ -126,25 +120,6 @@ impl Cores {
     }
 }
 
-/// Removes the directory and ends the process at the first signal that asks for the end. The kernel ends the
-/// children then. To be called before there are threads, so that none of them takes the signal.
-pub fn clean_up_at_signal(directory: PathBuf) -> Result<()> {
-    let signals = signal_set(&[Signal::INT, Signal::TERM, Signal::HUP]);
-    // SAFETY: the set is initialised, and no old one is asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut()) };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut signal = 0;
-            // SAFETY: the set is initialised, and `signal` lives throughout the call.
-            unsafe { libc::sigwait(&raw const signals, &raw mut signal) };
-            eprintln!("bench-balancer: stopped by signal {signal}");
-            let _ = fs::remove_dir_all(&directory);
-            std::process::exit(128 + signal);
-        })?;
-    Ok(())
-}
-
 /// Has a command run on these cores, before other work of the machine, and end with us, by this signal.
 pub fn confine<'a>(
     command: &'a mut Command,
@@ -161,24 +136,5 @@ pub fn confine<'a>(
             pin(&cores)?;
             Ok(())
         })
-    }
-}
-
-/// Undoes [`clean_up_at_signal`] in a child, which has inherited it.
-fn unblock_signals() {
-    let none = signal_set(&[]);
-    // SAFETY: the set is initialised, and no old one is asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
-}
-
-fn signal_set(signals: &[Signal]) -> libc::sigset_t {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initialises the set, and sigaddset gets an initialised one.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
-        }
-        set.assume_init()
     }
 }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bench::signals::clean_up_at_signal;
 use clap::Parser;
 
 use cases::{CASES, Task};
@@ -57,7 +58,7 @@ fn measure_all() -> Result<()> {
     let directory = tempfile::Builder::new()
         .prefix("bench-balancer-")
         .tempdir()?;
-    host::clean_up_at_signal(directory.path().to_owned())?;
+    clean_up_at_signal(directory.path().to_owned())?;
     let bench = prepare(&arguments, directory.path())?;
     let report = run(&arguments, &bench)?;
     println!("{}", report::table(&report));
@@ -128,7 +129,6 @@ fn prepare(arguments: &Arguments, directory: &std::path::Path) -> Result<Bench> 
 fn run(arguments: &Arguments, bench: &Bench) -> Result<Report> {
     let wanted = |id: &str| arguments.only.is_empty() || arguments.only.iter().any(|o| o == id);
     let mut report = Report {
-        date: String::new(),
         machine: report::machine(),
         versions: report::versions(&bench.workshop.balancer),
         parameters: bench.parameters,
@@ -148,6 +148,5 @@ fn run(arguments: &Arguments, bench: &Bench) -> Result<Report> {
     for growth in GROWTHS.iter().filter(|growth| wanted(growth.id)) {
         report.growth.push(bench.grow(growth)?);
     }
-    report.date = report::date();
     Ok(report)
 }

@@ -2,24 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::process::Command;
-use std::time::SystemTime;
 
+use bench::spread::Spread;
 use serde::Serialize;
 
 use crate::cases::Case;
 use crate::growth::Curve;
 use crate::parameters::Parameters;
 use crate::proxies::Kind;
-use crate::summary::{Comparison, Sample, Spread, Summary, Verdict};
+use crate::summary::{Comparison, Sample, Summary, Verdict};
 
 /// Everything that a run found.
 #[derive(Serialize)]
 pub struct Report {
-    /// When it ended, in UTC.
-    pub date: String,
-    /// What it ran on.
+    /// What was set of the machine for the run.
     pub machine: BTreeMap<&'static str, String>,
     /// Of the programs that were compared.
     pub versions: BTreeMap<&'static str, String>,
@@ -48,36 +45,9 @@ pub struct Outcome {
     pub rounds: Vec<Sample>,
 }
 
-/// Now, in UTC.
-pub fn date() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-}
-
-/// What the measurement runs on.
+/// What the run itself set of the machine.
 pub fn machine() -> BTreeMap<&'static str, String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |path: &str, name: &str| {
-        read(path)
-            .lines()
-            .find(|line| line.starts_with(name))
-            .and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim().to_owned())
-            .unwrap_or_default()
-    };
-    // Not those that this thread may use, which is kept on one.
-    let cpus = read("/proc/cpuinfo");
-    let cores = cpus.lines().filter(|l| l.starts_with("processor")).count();
-    [
-        ("cpu", field("/proc/cpuinfo", "model name")),
-        ("cores", cores.to_string()),
-        (
-            "kernel",
-            read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        ),
-        ("congestion_control", crate::host::congestion_control()),
-        ("memory", field("/proc/meminfo", "MemTotal")),
-    ]
-    .into()
+    [("congestion_control", crate::host::congestion_control())].into()
 }
 
 /// What the programs say of themselves.
@@ -96,10 +66,6 @@ pub fn versions(balancer: &std::path::Path) -> BTreeMap<&'static str, String> {
     ] {
         let version = first_line(command.arg(argument)).unwrap_or_default();
         versions.insert(name, version);
-    }
-    let mut git = Command::new("git");
-    if let Some(commit) = first_line(git.args(["describe", "--always", "--dirty", "--abbrev=12"])) {
-        versions.insert("commit", commit);
     }
     versions
 }

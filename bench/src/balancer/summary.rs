@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bench::spread::Spread;
 use serde::Serialize;
 
 use crate::cases::Case;
@@ -18,33 +19,6 @@ pub struct Sample {
     pub figures: BTreeMap<&'static str, f64>,
     /// Why it is worth nothing.
     pub error: Option<String>,
-}
-
-/// A median and its extremes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// The one in the middle, or the mean of the two.
-    pub median: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of these values; none without any.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = values.into_iter().collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied();
-        let upper = at(sorted.len() / 2)?;
-        let lower = at(sorted.len().saturating_sub(1) / 2)?;
-        Some(Self {
-            median: f64::midpoint(lower, upper),
-            min: *sorted.first()?,
-            max: *sorted.last()?,
-        })
-    }
 }
 
 /// Whether a line of the table is good enough.
