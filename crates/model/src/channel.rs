@@ -206,8 +206,8 @@ pub struct Heartbeat {
     /// Milliseconds since the balancer's own request through its listener was last answered by the
     /// hot path; absent before the first answer.
     pub progress_age_ms: Option<u64>,
-    /// The longest that the balancer's own timers were late since the last heartbeat, in milliseconds: in a
-    /// VM that is starved, a late answer proves less.
+    /// The longest that the balancer's own timers were late since the last heartbeat, or that its own request took of
+    /// late where that is longer, in milliseconds: in a VM that is starved, a late answer proves less.
     #[serde(default)]
     pub lag_ms: u64,
     /// Whether clients are told to leave ([`HostMessage::Drain`]); absent where the balancer is of a version

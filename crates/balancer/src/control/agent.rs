@@ -213,7 +213,10 @@ impl Agent {
     /// Waits for anything to do, and takes note if it came late for what was due. `turned_at` is when what
     /// is done in a turn was last looked at: what was due before then is not waited for.
     fn sleep(&mut self, turned_at: Instant) -> std::io::Result<()> {
-        let due = self.wake_at().min(turned_at + SLEEP).max(turned_at);
+        let due = self
+            .wake_at(turned_at)
+            .min(turned_at + SLEEP)
+            .max(turned_at);
         self.wait_until(due)?;
         let late = Instant::now().saturating_duration_since(due);
         self.lag.note(late);
@@ -252,14 +255,14 @@ impl Agent {
         }
     }
 
-    fn wake_at(&self) -> Instant {
+    fn wake_at(&self, now: Instant) -> Instant {
         let channel = self.channel.as_ref().and_then(Channel::rests_until);
         [
             Some(self.speak_at),
             self.deployment.retry_at(),
             channel,
-            self.proves_progress().map(|_| self.progress.due_at()),
-            self.leaving_pause().map(|pause| Instant::now() + pause),
+            self.proves_progress().map(|_| self.progress.due_at(now)),
+            self.leaving_pause().map(|pause| now + pause),
             self.figures.as_ref().map(Figures::due_at),
             self.clock.as_ref().map(Clock::due_at),
         ]
@@ -447,7 +450,7 @@ impl Agent {
             generation: snapshot.generation,
             refused: self.deployment.refused(),
             progress_age_ms: self.progress.age_ms(now),
-            lag_ms: self.lag.longest_ms(),
+            lag_ms: self.lag.longest_ms().max(self.progress.slowest_ms(now)),
             draining: Some(self.draining),
             deserted_ms: self.desertion.ms(now),
             counters: self.counters(),

@@ -11,6 +11,11 @@
 //!
 //! The time in which the control thread itself was not run counts for nothing: a process that stood still as a
 //! whole has not shown that its hot path does.
+//!
+//! Nor is a hot path that is busy one that stands still. On a starved machine the control thread, which does
+//! little, is run at once, and a forwarding thread that has more to do than it can is not: its turns grow
+//! long, and the own request takes several. So how long such requests took of late is told as lateness, and one
+//! is waited for in proportion before the next is made.
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use model::TrafficType;
+use model::{RecentMaximum, TrafficType};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -26,8 +31,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use crate::forward::GREETING;
 use crate::shared::Shared;
 
-/// How long one request may take before the next is made.
+/// How long one request may take before the next is made, where they are quick.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// And so many times the slowest of late where that is longer, up to the longest.
+const MARGIN: u32 = 4;
+const LONGEST_PATIENCE: Duration = Duration::from_secs(8);
+/// For how long a slow answer is remembered.
+const MEMORY: Duration = Duration::from_secs(20);
 /// The shortest and the longest time between two requests, in milliseconds.
 const PERIOD_MS: std::ops::RangeInclusive<u64> = 100..=500;
 const ANSWER: &[u8] = b"HTTP/1.1 200 ";
@@ -35,6 +45,8 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 ";
 struct Attempt {
     socket: OwnedFd,
     began: Instant,
+    /// [`Progress::lost`] when it began.
+    lost_at_start: Duration,
     request: Vec<u8>,
     expected: &'static [u8],
     answer: Vec<u8>,
@@ -47,6 +59,8 @@ pub struct Progress {
     attempt: Option<Attempt>,
     next_at: Instant,
     answered: Option<Instant>,
+    /// How long requests took that were answered.
+    slowest: RecentMaximum,
     /// By how much the control thread was late, in all.
     lost: Duration,
     /// [`Self::lost`] when the last answer came.
@@ -66,6 +80,7 @@ impl Progress {
             attempt: None,
             next_at: now,
             answered: None,
+            slowest: RecentMaximum::over(MEMORY),
             lost: Duration::ZERO,
             lost_at_answer: Duration::ZERO,
             turns: Vec::new(),
@@ -106,6 +121,18 @@ impl Progress {
         Some(u64::try_from(answered).unwrap_or(u64::MAX).max(idlest))
     }
 
+    /// How long the slowest answer of late took, in milliseconds: by so much a hot path that moves may be late.
+    #[must_use]
+    pub fn slowest_ms(&self, now: Instant) -> u64 {
+        u64::try_from(self.slowest.longest(now).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long a request is waited for.
+    fn patience(&self, now: Instant) -> Duration {
+        let wanted = self.slowest.longest(now).saturating_mul(MARGIN);
+        wanted.clamp(PATIENCE, LONGEST_PATIENCE)
+    }
+
     /// How much was lost since a thread's last turn, as far as that turn was seen.
     fn lost_ms_since(&self, thread: usize, turn: u64) -> u64 {
         let seen = self.turns.get(thread).filter(|(seen, _)| *seen == turn);
@@ -141,24 +168,28 @@ impl Progress {
 
     /// When [`Progress::advance`] has something to do without the descriptor being ready.
     #[must_use]
-    pub fn due_at(&self) -> Instant {
+    pub fn due_at(&self, now: Instant) -> Instant {
         self.attempt
             .as_ref()
-            .map_or(self.next_at, |attempt| attempt.began + PATIENCE)
+            .map_or(self.next_at, |attempt| attempt.began + self.patience(now))
     }
 
     /// Does what can be done: begins a request, sends it, reads its answer.
     pub fn advance(&mut self, listening: Option<SocketAddrV4>, traffic: TrafficType, now: Instant) {
         self.see_turns();
+        let patience = self.patience(now);
         if let Some(attempt) = &mut self.attempt {
             match attempt.advance() {
                 Ok(true) => {
+                    let lost = self.lost.saturating_sub(attempt.lost_at_start);
+                    let took = now.saturating_duration_since(attempt.began);
+                    self.slowest.note(took.saturating_sub(lost), now);
                     self.answered = Some(now);
                     self.lost_at_answer = self.lost;
                     self.attempt = None;
                     self.shared.own_port.store(0, Ordering::Release);
                 }
-                Ok(false) if now < attempt.began + PATIENCE => return,
+                Ok(false) if now < attempt.began + patience => return,
                 // It may still be accepted, and is then still the balancer's own.
                 _ => self.attempt = None,
             }
@@ -207,6 +238,7 @@ impl Progress {
         Ok(Attempt {
             socket,
             began: now,
+            lost_at_start: self.lost,
             request,
             expected,
             answer: Vec::new(),
@@ -236,5 +268,81 @@ impl Attempt {
             return Err(Errno::PROTO);
         }
         Ok(self.answer.len() >= self.expected.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpListener};
+
+    use rustix::event::{PollFd, poll};
+
+    use super::*;
+
+    /// A listener that answers as the hot path does, when it is told to.
+    struct HotPath(TcpListener);
+
+    impl HotPath {
+        fn address(&self) -> SocketAddrV4 {
+            match self.0.local_addr().unwrap() {
+                SocketAddr::V4(address) => address,
+                SocketAddr::V6(_) => unreachable!("it was bound to one of version 4"),
+            }
+        }
+
+        /// Answers the request that is under way, and waits until the answer is there.
+        fn answer(&self, progress: &Progress) {
+            let (mut accepted, _) = self.0.accept().unwrap();
+            accepted.write_all(GREETING).unwrap();
+            let (socket, flags) = progress.descriptor().expect("a request is under way");
+            poll(&mut [PollFd::from_borrowed_fd(socket, flags)], None).unwrap();
+        }
+    }
+
+    #[test]
+    fn how_long_answers_took_is_told_without_the_time_in_which_nothing_was_run() {
+        let shared = Arc::new(Shared::new(1, String::new()).unwrap());
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        for (took, lost, slowest_ms, patience) in [
+            (ms(250), ms(0), 250, PATIENCE),
+            (ms(900), ms(0), 900, ms(3_600)),
+            (ms(900), ms(800), 100, PATIENCE),
+            (ms(7_000), ms(2_000), 5_000, LONGEST_PATIENCE),
+        ] {
+            let hot_path = HotPath(TcpListener::bind("127.0.0.1:0").unwrap());
+            let address = Some(hot_path.address());
+            let mut progress = Progress::new(Arc::clone(&shared), 250, start);
+            progress.advance(address, TrafficType::Tcp, start);
+            progress.excuse(lost);
+            hot_path.answer(&progress);
+            progress.advance(address, TrafficType::Tcp, start + took);
+            let now = start + took;
+            assert_eq!(progress.slowest_ms(now), slowest_ms);
+            assert_eq!(
+                progress.due_at(now),
+                now + patience,
+                "the next is under way"
+            );
+            assert_eq!(progress.slowest_ms(now + MEMORY * 2), 0, "it is forgotten");
+        }
+    }
+
+    #[test]
+    fn a_hot_path_that_answers_nothing_is_not_taken_for_a_slow_one() {
+        let silent = HotPath(TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = Some(silent.address());
+        let shared = Arc::new(Shared::new(1, String::new()).unwrap());
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut progress = Progress::new(shared, 250, start);
+        progress.advance(address, TrafficType::Tcp, start);
+        silent.answer(&progress);
+        progress.advance(address, TrafficType::Tcp, start + ms(1));
+        for after_ms in (300..10_000).step_by(100) {
+            let now = start + ms(after_ms);
+            progress.advance(address, TrafficType::Tcp, now);
+            assert_eq!(progress.slowest_ms(now), 1);
+            assert_eq!(progress.age_ms(now), Some(after_ms - 1));
+        }
     }
 }
