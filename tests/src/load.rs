@@ -9,14 +9,15 @@ use crate::Host;
 pub struct Load(Child);
 
 impl Load {
-    /// Asks an address for so many seconds over eight connections; `anew` makes one for each request.
+    /// Asks an address for so many seconds over a few connections; `anew` makes one for each request. More of them would
+    /// ask no more of an emulated VM, which is at its limit with one, but keep it from everything else.
     ///
     /// # Panics
     /// When `wrk` cannot be started.
     #[must_use]
     pub fn begin(host: &Host, address: &str, seconds: u32, anew: bool) -> Self {
         let mut command = host.command("wrk");
-        command.args(["-t1", "-c8", "--timeout", "5", "-d", &seconds.to_string()]);
+        command.args(["-t1", "-c3", "--timeout", "5", "-d", &seconds.to_string()]);
         if anew {
             command.args(["-H", "Connection: close"]);
         }
