@@ -366,6 +366,8 @@ fn settings(shared: &Shared) -> Settings {
     let [_, _, salt_a, salt_b] = salt.to_be_bytes();
     let windows = Windows {
         silence_ms: config.health.silence_ms,
+        progress_ms: config.health.progress_ms,
+        boot_ms: config.health.boot_ms,
         grace_ms: config.failover.grace_ms,
         ttl_ms: u64::from(config.dns.ttl)
             .saturating_mul(1_000)

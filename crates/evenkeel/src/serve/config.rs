@@ -199,6 +199,10 @@ pub struct HealthSection {
     pub heartbeat_ms: u64,
     /// Milliseconds of silence after which a VM that does not answer the checker either is down.
     pub silence_ms: u64,
+    /// Milliseconds for which a VM's hot path may leave the balancer's own request without an answer.
+    pub progress_ms: u64,
+    /// Milliseconds that a new VM has until its first heartbeat.
+    pub boot_ms: u64,
     /// Milliseconds between two probes of a VM.
     pub probe_ms: u64,
     /// The checker's name among the installation's checkers; the host's name when absent.
@@ -302,9 +306,12 @@ impl Default for ComputeSection {
 
 impl Default for HealthSection {
     fn default() -> Self {
+        let windows = planner::Windows::default();
         Self {
             heartbeat_ms: 250,
-            silence_ms: 750,
+            silence_ms: windows.silence_ms,
+            progress_ms: windows.progress_ms,
+            boot_ms: windows.boot_ms,
             probe_ms: 250,
             checker_name: None,
         }
@@ -379,6 +386,7 @@ impl Config {
             ("vm.memory_mib", u64::from(self.vm.memory_mib)),
             ("health.heartbeat_ms", self.health.heartbeat_ms),
             ("health.silence_ms", self.health.silence_ms),
+            ("health.boot_ms", self.health.boot_ms),
             ("health.probe_ms", self.health.probe_ms),
             (
                 "failover.breaker_window_ms",
@@ -422,6 +430,11 @@ impl Config {
             self.health.silence_ms >= self.health.heartbeat_ms.saturating_mul(3),
             "health.silence_ms: must be at least three times health.heartbeat_ms, or every late heartbeat is an alarm"
         );
+        // The own request is made with each heartbeat, and told with the next.
+        ensure!(
+            self.health.progress_ms >= self.health.heartbeat_ms.saturating_mul(3),
+            "health.progress_ms: must be at least three times health.heartbeat_ms, or every late heartbeat is an alarm"
+        );
         ensure!(
             self.failover.breaker_percent <= 100,
             "failover.breaker_percent: is a share of a hundred: write 100 to have all VMs replaced at once"
@@ -438,11 +451,13 @@ impl Config {
     }
 
     /// All that is written in milliseconds.
-    fn spans(&self) -> [(&'static str, u64); 6] {
+    fn spans(&self) -> [(&'static str, u64); 8] {
         let (health, failover) = (&self.health, &self.failover);
         [
             ("health.heartbeat_ms", health.heartbeat_ms),
             ("health.silence_ms", health.silence_ms),
+            ("health.progress_ms", health.progress_ms),
+            ("health.boot_ms", health.boot_ms),
             ("health.probe_ms", health.probe_ms),
             ("failover.grace_ms", failover.grace_ms),
             ("failover.drain_ms", failover.drain_ms),
@@ -600,6 +615,13 @@ mod tests {
             ("[api]\nlisten = [\"0.0.0.0:80\"]\n", "api.listen"),
             ("[front]\ncidr = \"10.0.0.0/8\"\n", "front.cidr"),
             ("[health]\nsilence_ms = 300\n", "health.silence_ms"),
+            ("[health]\nprogress_ms = 700\n", "health.progress_ms"),
+            (
+                "[health]\nheartbeat_ms = 400\nsilence_ms = 1200\n",
+                "health.progress_ms",
+            ),
+            ("[health]\nboot_ms = 0\n", "health.boot_ms"),
+            ("[health]\nboot_ms = 86400001\n", "health.boot_ms"),
             ("[health]\nchecker_name = \"a/b\"\n", "health.checker_name"),
             ("[compute]\ndriver = \"docker\"\n", "docker"),
             ("prefix = \"toolong\"\n", "prefix"),
