@@ -45,7 +45,8 @@ pub struct IntakeCounts {
     pub forwarded_packets: u64,
     /// Those that were not, since there were too many, or nobody took them.
     pub unforwarded_packets: u64,
-    /// Lines of access logs that were not sent on to a syslog server, since too many waited for it.
+    /// Lines of access logs that were lost on their way to a syslog server, since too many waited for it or nobody took
+    /// them.
     pub dropped_syslog_lines: u64,
     /// Samples that the monitor log refused, by reason.
     pub refused_samples: BTreeMap<String, u64>,

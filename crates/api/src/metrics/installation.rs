@@ -210,7 +210,7 @@ fn monitor(sources: &Sources) -> Vec<Family> {
         ),
         count(
             "evenkeel_monitor_dropped_syslog_lines_total",
-            "Lines of access logs that were not sent on to a syslog server, since too many waited.",
+            "Lines of access logs that were lost on their way to a syslog server.",
             intake.dropped_syslog_lines,
         ),
         one(

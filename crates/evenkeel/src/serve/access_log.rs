@@ -70,7 +70,7 @@ pub(super) async fn keep(shared: &Shared, tally: &Tally) -> Infallible {
         // What an earlier process told of one.
         Trouble::new(shared.status.clone(), "syslog").tell(None);
     }
-    let syslog = target.map(|target| Syslog::start(target, shared.status.clone()));
+    let syslog = target.map(|it| Syslog::start(it, shared.status.clone(), tally.clone()));
     let mut line_sender = LineSender {
         syslog,
         names: BTreeMap::new(),
@@ -120,7 +120,7 @@ async fn keep_until_it_fails(
                 continue;
             }
             Some(Batch { instance, records, count, gaps, dropped }) = batches.recv() => {
-                tally.note_syslog_dropped(line_sender.send(instance, &records));
+                line_sender.send(instance, &records);
                 let done = match keeper.has_to_write(instance, records.len()) {
                     true => {
                         let (back, done) = blocking(move || {
@@ -185,17 +185,14 @@ impl LineSender {
         Ok(())
     }
 
-    /// Sends lines on, and says for how many there was no room.
-    fn send(&self, instance: InstanceId, records: &[u8]) -> u64 {
+    /// Sends lines on.
+    fn send(&self, instance: InstanceId, records: &[u8]) {
         let names = self.names.get(&instance);
-        let (Some(syslog), Some(names)) = (&self.syslog, names) else {
-            return 0;
-        };
-        let mut dropped = 0;
-        for record in AccessRecord::read_all(records) {
-            dropped += u64::from(!syslog.send(names, Line::new(0, record)));
+        if let (Some(syslog), Some(names)) = (&self.syslog, names) {
+            for record in AccessRecord::read_all(records) {
+                syslog.send(names, Line::new(0, record));
+            }
         }
-        dropped
     }
 }
 

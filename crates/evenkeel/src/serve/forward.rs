@@ -119,8 +119,10 @@ async fn send_until_it_fails(
         tokio::select! {
             Some(taken) = waiting.queue.recv() => {
                 let Some(name) = names.get(&taken.vm) else { continue };
-                for packet in forwarder.packets(&taken.lists, name) {
-                    went.note(send(&socket, &packet))?;
+                let packets = forwarder.packets(&taken.lists, name);
+                if let Err(error) = went.send_all(&packets, |packet| send(&socket, packet)) {
+                    tally.note_forwarded(went.sent, went.unsent);
+                    return Err(error.into());
                 }
             }
             () = intents.changed() => is_known = false,
@@ -152,18 +154,28 @@ struct Went {
 }
 
 impl Went {
-    /// Takes note of how it went with a packet.
+    /// Sends packets, and takes note of how it went with each.
     ///
     /// # Errors
-    /// One that does not pass by itself: a network that went, and its address with it.
-    fn note(&mut self, sent: io::Result<()>) -> io::Result<()> {
-        match sent {
-            Ok(()) => self.sent += 1,
-            Err(error) if passes(&error) => {
-                self.unsent += 1;
-                self.failed = Some(error);
+    /// One that does not pass by itself: a network that went, and its address with it. This packet and those after it
+    /// are counted as not sent.
+    fn send_all(
+        &mut self,
+        packets: &[Vec<u8>],
+        mut send: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for (at, packet) in packets.iter().enumerate() {
+            match send(packet) {
+                Ok(()) => self.sent += 1,
+                Err(error) if passes(&error) => {
+                    self.unsent += 1;
+                    self.failed = Some(error);
+                }
+                Err(error) => {
+                    self.unsent += (packets.len() - at) as u64;
+                    return Err(error);
+                }
             }
-            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -255,6 +267,19 @@ mod tests {
         let _refused = send(&socket, b"fourth");
         assert_eq!(server.recv(&mut buffer).unwrap(), 6);
         send(&socket, b"five").unwrap();
+    }
+
+    #[test]
+    fn every_packet_is_counted_as_sent_or_not_also_when_the_network_goes() {
+        let packets = [vec![1], vec![2], vec![3], vec![4], vec![5]];
+        let mut went = Went::default();
+        let ended = went.send_all(&packets, |packet| match packet {
+            [2] => Err(io::ErrorKind::ConnectionRefused.into()),
+            [4] => Err(io::ErrorKind::NetworkUnreachable.into()),
+            _ => Ok(()),
+        });
+        assert!(ended.is_err());
+        assert_eq!((went.sent, went.unsent), (2, 3));
     }
 
     #[test]

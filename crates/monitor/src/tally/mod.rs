@@ -119,7 +119,7 @@ impl Tally {
         intake.unforwarded_packets = intake.unforwarded_packets.saturating_add(unsent);
     }
 
-    /// Counts lines of access logs for which there was no room on their way to a syslog server.
+    /// Counts lines of access logs that were lost on their way to a syslog server.
     pub fn note_syslog_dropped(&self, lines: u64) {
         let intake = &mut self.lock().intake;
         intake.dropped_syslog_lines = intake.dropped_syslog_lines.saturating_add(lines);
