@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use model::InstanceId;
 
-use crate::writer::Writer;
+use crate::missing::Missing;
+use crate::writer::{Outcome, Writer};
 
 /// How many bytes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,14 @@ pub struct Keeper {
     directory: PathBuf,
     budget: Budget,
     writers: BTreeMap<InstanceId, Writer>,
+    /// What is missing of instances whose files could not be opened, and what became of their lines.
+    unopened: BTreeMap<InstanceId, (Missing, Outcome)>,
+}
+
+/// What is missing from logs and could not be written into them.
+#[derive(Debug, Default)]
+pub struct Debts {
+    missing: BTreeMap<InstanceId, Missing>,
 }
 
 impl Keeper {
@@ -37,6 +46,7 @@ impl Keeper {
             directory,
             budget,
             writers: BTreeMap::new(),
+            unopened: BTreeMap::new(),
         };
         for instance in keeper.kept()? {
             keeper.writer(instance)?;
@@ -63,7 +73,10 @@ impl Keeper {
         match self.writers.entry(instance) {
             Entry::Occupied(there) => Ok(there.into_mut()),
             Entry::Vacant(place) => {
-                let writer = Writer::open(&self.directory.join(instance.0.to_string()))?;
+                let mut writer = Writer::open(&self.directory.join(instance.0.to_string()))?;
+                if let Some((missing, _)) = self.unopened.get_mut(&instance) {
+                    writer.miss(std::mem::take(missing));
+                }
                 Ok(place.insert(writer))
             }
         }
@@ -77,18 +90,65 @@ impl Keeper {
         writer.is_none_or(|writer| writer.has_to_write(bytes))
     }
 
-    /// Adds records of an instance, `count` of them. They are on the disk after the next flush, or at once when
-    /// they are many.
+    /// Adds records of an instance, `count` of them, of which `gaps` tell that lines are missing. They are on the disk
+    /// after the next flush, or at once when they are many; [`Self::take_outcomes`] says so.
     ///
     /// # Errors
-    /// Those of the files; these records are lost then.
-    pub fn append(&mut self, instance: InstanceId, records: &[u8], count: u64) -> io::Result<()> {
+    /// Those of the files; what was pending is lost then.
+    pub fn append(
+        &mut self,
+        instance: InstanceId,
+        records: &[u8],
+        count: u64,
+        gaps: u64,
+    ) -> io::Result<()> {
         let budget = self.budget.instance;
-        let writer = self.writer(instance)?;
-        if writer.append(records, count) {
-            writer.flush(budget)?;
+        match self.writer(instance) {
+            Ok(writer) => match writer.append(records, count, gaps) {
+                true => writer.flush(budget),
+                false => Ok(()),
+            },
+            Err(error) => {
+                let (missing, outcome) = self.unopened.entry(instance).or_default();
+                missing.add(records);
+                outcome.lost += count.saturating_sub(gaps);
+                Err(error)
+            }
         }
-        Ok(())
+    }
+
+    /// What became of lines since this was last asked, of each instance of which there were any.
+    pub fn take_outcomes(&mut self) -> Vec<(InstanceId, Outcome)> {
+        let unopened = self.unopened.iter_mut();
+        let unopened = unopened.map(|(id, (_, outcome))| (*id, std::mem::take(outcome)));
+        let writers = self.writers.iter_mut();
+        let writers = writers.map(|(id, writer)| (*id, writer.take_outcome()));
+        unopened
+            .chain(writers)
+            .filter(|(_, outcome)| *outcome != Outcome::default())
+            .collect()
+    }
+
+    /// What is missing and could not be written: for the keeper that comes after this one, which is given up.
+    pub fn take_debts(&mut self) -> Debts {
+        let mut debts = Debts::default();
+        for (id, (missing, _)) in &mut self.unopened {
+            debts.add(*id, std::mem::take(missing));
+        }
+        for (id, writer) in &mut self.writers {
+            debts.add(*id, writer.take_missing());
+        }
+        debts
+    }
+
+    /// Takes over what is missing by an earlier keeper's account.
+    pub fn take_over(&mut self, debts: Debts) {
+        for (id, missing) in debts.missing {
+            match self.writer(id) {
+                Ok(writer) => writer.miss(missing),
+                Err(_) => self.unopened.entry(id).or_default().0.extend(missing),
+            }
+        }
     }
 
     /// Writes everything to the files, and keeps the total budget. To be called once in a flush interval.
@@ -97,6 +157,13 @@ impl Keeper {
     /// The first of those of the files; all of them were tried.
     pub fn flush(&mut self) -> io::Result<()> {
         let mut done = Ok(());
+        for instance in self.unopened.keys().copied().collect::<Vec<_>>() {
+            done = done.and(self.writer(instance).map(|_| ()));
+        }
+        self.unopened.retain(|instance, (_, outcome)| {
+            let is_open = self.writers.contains_key(instance);
+            !is_open || *outcome != Outcome::default()
+        });
         for writer in self.writers.values_mut() {
             done = done.and(writer.flush(self.budget.instance));
         }
@@ -121,6 +188,8 @@ impl Keeper {
     /// The first of those of the files; all of them were tried.
     pub fn retain(&mut self, instances: &BTreeSet<InstanceId>) -> io::Result<()> {
         let mut done = Ok(());
+        self.unopened
+            .retain(|instance, _| instances.contains(instance));
         for gone in self.kept()? {
             if !instances.contains(&gone) {
                 self.writers.remove(&gone);
@@ -129,6 +198,14 @@ impl Keeper {
             }
         }
         done
+    }
+}
+
+impl Debts {
+    fn add(&mut self, instance: InstanceId, missing: Missing) {
+        if !missing.is_empty() {
+            self.missing.entry(instance).or_default().extend(missing);
+        }
     }
 }
 

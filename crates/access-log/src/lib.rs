@@ -14,6 +14,9 @@
 //! cut off when the next one opens it. Files are not synced, so a machine that loses its power may lose more: the
 //! last half minute or so, by the kernel's own rhythm.
 //!
+//! What cannot be written, for a disk is full, is lost. How many lines that are is kept in memory, and written as a gap
+//! as soon as something can be written again.
+//!
 //! Compression is LZ4: the crate is in the program for the kernel's image already, is kept well, has no unsafe code in
 //! the decoder that is used here, and costs a tenth of what it takes to forward a request.
 //!
@@ -21,10 +24,12 @@
 
 mod document;
 mod keeper;
+mod missing;
 mod piece;
 mod search;
 mod writer;
 
 pub use document::LineDocument;
-pub use keeper::{Budget, Keeper};
+pub use keeper::{Budget, Debts, Keeper};
 pub use search::{Found, Line, Question, SCAN_BYTES, search};
+pub use writer::Outcome;

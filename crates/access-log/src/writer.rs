@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::missing::Missing;
 use crate::piece::{BLOCK_BYTES, PIECE_BYTES, Piece, pieces, write};
 
 /// Bytes of a segment at the most, and at the least.
@@ -30,13 +31,32 @@ pub(crate) struct Writer {
     /// Bytes of the records in the tail.
     in_tail: usize,
     tail_bytes: u64,
-    /// Records that came since the last flush.
-    pending: Vec<u8>,
     /// The number of the first record in the tail.
     tail_first: u64,
     /// The number of the first one that is pending.
     next: u64,
-    pending_count: u64,
+    pending: Pending,
+    /// Whether something half-written stands at the tail's end.
+    is_torn: bool,
+    missing: Missing,
+    outcome: Outcome,
+}
+
+/// Records that came since the last flush.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    records: u64,
+    lines: u64,
+}
+
+/// What became of an instance's lines, beside those that were never more than said to be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Those that are in the files.
+    pub kept: u64,
+    /// Those that could not be written. The files will say so when they can be written.
+    pub lost: u64,
 }
 
 impl Writer {
@@ -81,51 +101,92 @@ impl Writer {
             tail,
             in_tail,
             tail_bytes: whole,
-            pending: Vec::new(),
             tail_first,
             next,
-            pending_count: 0,
+            pending: Pending::default(),
+            is_torn: false,
+            missing: Missing::default(),
+            outcome: Outcome::default(),
         })
     }
 
     /// Whether so many bytes more are enough to be written.
     pub fn has_to_write(&self, bytes: usize) -> bool {
-        self.pending.len() + bytes >= BLOCK_BYTES
+        self.pending.bytes.len() + bytes >= BLOCK_BYTES
     }
 
-    /// Adds records, `count` of them; says whether so much is pending that it had better be flushed.
-    pub fn append(&mut self, records: &[u8], count: u64) -> bool {
-        self.pending.extend_from_slice(records);
-        self.pending_count += count;
+    /// Adds records, so many, `gaps` of which tell that lines are missing; says whether so much is pending that it had
+    /// better be flushed.
+    pub fn append(&mut self, records: &[u8], count: u64, gaps: u64) -> bool {
+        self.pending.bytes.extend_from_slice(records);
+        self.pending.records += count;
+        self.pending.lines += count.saturating_sub(gaps);
         self.has_to_write(0)
     }
 
-    /// Writes what is pending, and removes the oldest segments beyond the budget.
+    /// Takes over what is missing already.
+    pub fn miss(&mut self, missing: Missing) {
+        self.missing.extend(missing);
+    }
+
+    /// What is missing and could not be told yet, which is the caller's to tell from now on.
+    pub fn take_missing(&mut self) -> Missing {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// What became of lines since this was last asked.
+    pub fn take_outcome(&mut self) -> Outcome {
+        std::mem::take(&mut self.outcome)
+    }
+
+    /// Writes what is pending, and before it that lines are missing, if some are; removes the oldest segments beyond
+    /// the budget.
     ///
     /// # Errors
     /// Those of the files; what could not be written is lost, so that nothing grows while a disk is full.
     pub fn flush(&mut self, budget: u64) -> io::Result<()> {
-        if self.pending.is_empty() {
+        if self.pending.bytes.is_empty() && self.missing.is_empty() {
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.pending);
-        let count = std::mem::take(&mut self.pending_count);
-        if self.in_tail + pending.len() > PIECE_BYTES {
+        let Pending {
+            bytes,
+            records,
+            lines,
+        } = std::mem::take(&mut self.pending);
+        let (mut all, gaps) = self.missing.records();
+        all.extend_from_slice(&bytes);
+        if let Err(error) = self.write(&all, gaps + records, budget) {
+            self.missing.add(&bytes);
+            self.outcome.lost += lines;
+            return Err(error);
+        }
+        self.missing = Missing::default();
+        self.outcome.kept += lines;
+        match self.in_tail >= BLOCK_BYTES {
+            true => self.make_block(budget),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes records to the tail, all or none.
+    fn write(&mut self, records: &[u8], count: u64, budget: u64) -> io::Result<()> {
+        if self.in_tail + records.len() > PIECE_BYTES {
             // As many as no piece holds: those before could not be made a block.
             self.make_block(budget)?;
         }
-        let mut piece = Vec::new();
-        write(&pending, self.next, false, &mut piece);
-        if let Err(error) = self.tail.write_all(&piece) {
+        if self.is_torn {
             self.tail.set_len(self.tail_bytes)?;
+            self.is_torn = false;
+        }
+        let mut piece = Vec::new();
+        write(records, self.next, false, &mut piece);
+        if let Err(error) = self.tail.write_all(&piece) {
+            self.is_torn = self.tail.set_len(self.tail_bytes).is_err();
             return Err(error);
         }
         self.next += count;
         self.tail_bytes += piece.len() as u64;
-        self.in_tail += pending.len();
-        if self.in_tail >= BLOCK_BYTES {
-            self.make_block(budget)?;
-        }
+        self.in_tail += records.len();
         Ok(())
     }
 
@@ -158,7 +219,9 @@ impl Writer {
             }
             last.bytes += block_bytes;
         }
-        self.tail.set_len(0)?;
+        // What stands there is in the segment as well, and has lower numbers than what follows: if this fails, it is
+        // passed over.
+        self.is_torn = self.tail.set_len(0).is_err();
         self.tail_bytes = 0;
         self.in_tail = 0;
         self.tail_first = self.next;
@@ -239,4 +302,75 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     }
     found.sort_by_key(|segment| segment.first);
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::VmId;
+    use model::access::{AccessHead, AccessKind, AccessRecord};
+
+    use super::*;
+
+    const AMPLE: u64 = 1 << 30;
+
+    fn record(kind: AccessKind, vm: u64, at: u64, bytes_in: u64) -> Vec<u8> {
+        let head = AccessHead {
+            kind,
+            vm: VmId(vm),
+            ended_us: at,
+            bytes_in,
+            ..AccessHead::default()
+        };
+        let mut bytes = Vec::new();
+        AccessRecord::write(&head, b"", &mut bytes);
+        bytes
+    }
+
+    /// Kind, VM, time and bytes of all that is in the tail.
+    fn kept(directory: &Path) -> Vec<(AccessKind, u64, u64, u64)> {
+        let bytes = fs::read(tail_of(directory)).unwrap();
+        let (found, whole) = pieces(&bytes);
+        assert_eq!(whole, bytes.len(), "nothing half-written stands there");
+        let records = found.iter().flat_map(|piece| piece.records().unwrap());
+        let records: Vec<u8> = records.collect();
+        let records = AccessRecord::read_all(&records).map(|record| record.head);
+        records
+            .map(|head| (head.kind, head.vm.0, head.ended_us, head.bytes_in))
+            .collect()
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_never_counted_as_kept_and_the_log_says_that_it_is_missing()
+    {
+        use AccessKind::{Gap, Http};
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(directory.path()).unwrap();
+        writer.append(&record(Http, 1, 10, 5), 1, 0);
+        assert_eq!(writer.take_outcome(), Outcome::default(), "not written yet");
+        writer.flush(AMPLE).unwrap();
+        assert_eq!(writer.take_outcome(), Outcome { kept: 1, lost: 0 });
+
+        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let tail = std::mem::replace(&mut writer.tail, full);
+        for (vm, at) in [(1, 20), (2, 30), (1, 40)] {
+            writer.append(&record(Http, vm, at, 5), 1, 0);
+            writer.append(&record(Gap, vm, at, 7), 1, 1);
+            assert!(writer.flush(AMPLE).is_err());
+        }
+        assert_eq!(writer.take_outcome(), Outcome { kept: 0, lost: 3 });
+        assert!(writer.flush(AMPLE).is_err(), "nothing new, and full still");
+
+        writer.tail = tail;
+        writer.flush(AMPLE).unwrap();
+        writer.append(&record(Http, 2, 50, 5), 1, 0);
+        writer.flush(AMPLE).unwrap();
+        assert_eq!(writer.take_outcome(), Outcome { kept: 1, lost: 0 });
+        let expected = [
+            (Http, 1, 10, 5),
+            (Gap, 1, 40, 16),
+            (Gap, 2, 30, 8),
+            (Http, 2, 50, 5),
+        ];
+        assert_eq!(kept(directory.path()), expected);
+    }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use access_log::{Budget, Found, Keeper, Question, search};
-use model::access::{AccessHead, AccessLengths, AccessRecord};
+use access_log::{Budget, Found, Keeper, Outcome, Question, search};
+use model::access::{AccessHead, AccessKind, AccessLengths, AccessRecord};
 use model::{InstanceId, Termination};
 
 const AMPLE: Budget = Budget {
@@ -42,7 +42,7 @@ fn record(number: u64) -> Vec<u8> {
 
 fn write(keeper: &mut Keeper, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        keeper.append(WEB, &record(number), 1).unwrap();
+        keeper.append(WEB, &record(number), 1, 0).unwrap();
         if number % 97 == 0 {
             keeper.flush().unwrap();
         }
@@ -50,9 +50,26 @@ fn write(keeper: &mut Keeper, numbers: std::ops::Range<u64>) {
     keeper.flush().unwrap();
 }
 
+/// Those of requests, whatever is said to be missing between them.
 fn numbers(found: &Found) -> Vec<u64> {
     let path = |path: &String| path.trim_start_matches('/').parse().unwrap();
-    found.lines.iter().map(|line| path(&line.path)).collect()
+    let lines = found.lines.iter();
+    let asked = lines.filter(|line| line.head.kind != AccessKind::Gap);
+    asked.map(|line| path(&line.path)).collect()
+}
+
+/// How many lines are said to be missing.
+fn missing(directory: &Path) -> u64 {
+    let question = Question {
+        start: Some(0),
+        limit: usize::MAX,
+        ..Question::default()
+    };
+    let lines = search(directory, WEB, &question).unwrap().lines;
+    let gaps = lines
+        .iter()
+        .filter(|line| line.head.kind == AccessKind::Gap);
+    gaps.map(|line| line.head.bytes_in).sum()
 }
 
 fn all(directory: &Path) -> Vec<u64> {
@@ -77,21 +94,21 @@ fn all(directory: &Path) -> Vec<u64> {
 fn a_tail_that_makes_no_block_has_a_bound_and_is_whole_when_it_can_make_one_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut keeper = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
-    keeper.append(WEB, &record(0), 1).unwrap();
+    keeper.append(WEB, &record(0), 1, 0).unwrap();
     keeper.flush().unwrap();
     let obstacle = directory.path().join("7/0000000000000000.seg");
     fs::create_dir(&obstacle).unwrap();
     let tail = directory.path().join("7/tail");
     let mut failed = 0;
     for number in 1..30_000 {
-        failed += u32::from(keeper.append(WEB, &record(number), 1).is_err());
+        failed += u32::from(keeper.append(WEB, &record(number), 1, 0).is_err());
     }
     assert!(failed > 0);
     let bytes = fs::metadata(&tail).unwrap().len();
     assert!(bytes < 1 << 20, "{bytes}");
     fs::remove_dir(&obstacle).unwrap();
     for number in 30_000..40_000 {
-        keeper.append(WEB, &record(number), 1).unwrap();
+        keeper.append(WEB, &record(number), 1, 0).unwrap();
     }
     keeper.flush().unwrap();
     let kept = all(directory.path());
@@ -99,6 +116,9 @@ fn a_tail_that_makes_no_block_has_a_bound_and_is_whole_when_it_can_make_one_agai
     assert!(kept.iter().take(1_000).copied().eq(0..1_000));
     let later = kept.iter().copied().skip_while(|number| *number < 30_000);
     assert!(later.eq(30_000..40_000));
+    assert!(missing(directory.path()) > 0);
+    let known = kept.len() as u64 + missing(directory.path());
+    assert_eq!(known, 40_000, "each is there or said to be missing");
 }
 
 #[test]
@@ -187,7 +207,7 @@ fn an_instance_that_is_gone_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut keeper = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
     write(&mut keeper, 0..10);
-    keeper.append(InstanceId(8), &record(1), 1).unwrap();
+    keeper.append(InstanceId(8), &record(1), 1, 0).unwrap();
     keeper.flush().unwrap();
     drop(keeper);
     let mut keeper = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
@@ -212,7 +232,7 @@ fn wherever_a_file_was_cut_off_what_stands_before_is_whole_and_goes_on() {
             assert!(before.is_sorted(), "{before:?}");
             assert!(before.iter().all(|number| *number < records));
             let mut copy = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
-            copy.append(WEB, &record(9_999), 1).unwrap();
+            copy.append(WEB, &record(9_999), 1, 0).unwrap();
             copy.flush().unwrap();
             drop(copy);
             let after = all(directory.path());
@@ -271,4 +291,34 @@ fn a_bit_that_has_turned_costs_what_follows_in_its_file_and_is_never_read() {
             "byte {at}"
         );
     }
+}
+
+#[test]
+fn what_could_not_be_written_of_one_instance_is_told_by_the_next_keeper_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut keeper = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
+    // Something else stands where the instance's files are to be.
+    let obstacle = directory.path().join("7");
+    fs::write(&obstacle, b"").unwrap();
+    keeper.append(WEB, &record(1), 1, 0).unwrap_err();
+    keeper.append(WEB, &record(2), 1, 0).unwrap_err();
+    let lost = Outcome { kept: 0, lost: 2 };
+    assert_eq!(keeper.take_outcomes(), [(WEB, lost)]);
+    let debts = keeper.take_debts();
+    drop(keeper);
+
+    fs::remove_file(&obstacle).unwrap();
+    let mut keeper = Keeper::open(directory.path().to_owned(), AMPLE).unwrap();
+    keeper.take_over(debts);
+    keeper.append(WEB, &record(3), 1, 0).unwrap();
+    keeper.flush().unwrap();
+    let kept = Outcome { kept: 1, lost: 0 };
+    assert_eq!(keeper.take_outcomes(), [(WEB, kept)]);
+    let found = search(directory.path(), WEB, &Question::default()).unwrap();
+    let told = found.lines.iter().map(|line| {
+        let head = line.head;
+        (head.kind, head.bytes_in, head.ended_us)
+    });
+    let expected = [(AccessKind::Gap, 2, 2), (AccessKind::Http, 0, 3)];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }

@@ -74,7 +74,7 @@ pub struct InstanceCounts {
     pub backends: BTreeMap<SocketAddrV4, BackendCounts>,
     /// Lines of the access log that were kept.
     pub log_records: u64,
-    /// Lines that its VMs dropped, since there was no room for them.
+    /// Lines that its VMs dropped, since there was no room for them, and those that could not be written.
     pub log_dropped: u64,
 }
 

@@ -91,7 +91,7 @@ const COUNTS: [Count; 16] = [
     ),
     (
         "evenkeel_lb_dropped_log_lines_total",
-        "Lines of the access log that VMs had no room for.",
+        "Lines of the access log that VMs had no room for, or that could not be written.",
         |of| of.log_dropped,
     ),
 ];

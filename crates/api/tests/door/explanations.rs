@@ -213,7 +213,7 @@ async fn furnished() -> Door {
         let text = format!("GETweb/slow{id}");
         let mut record = Vec::new();
         AccessRecord::write(&head, text.as_bytes(), &mut record);
-        keeper.append(InstanceId(1), &record, 1).expect("space");
+        keeper.append(InstanceId(1), &record, 1, 0).expect("space");
     }
     keeper.flush().expect("space");
     door

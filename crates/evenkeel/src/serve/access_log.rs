@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ::monitor::Tally;
-use access_log::{Keeper, Line};
+use access_log::{Debts, Keeper, Line};
 use anyhow::Context;
 use compute::LogPort;
 use model::access::{AccessHead, AccessKind, AccessRecord, Frames};
@@ -43,6 +43,9 @@ const READ_BYTES: usize = 16 << 10;
 const READ_MOST: usize = (8 << 20) / 10;
 /// So that none waits for long that has told a little more.
 const READ_SPAN: Duration = Duration::from_millis(100);
+/// Flushes that go well before it is no trouble any more that one did not: about a full disk there is room and none by
+/// turns.
+const WELL: u32 = 10;
 /// Before all begins anew.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two attempts to open a VM's port.
@@ -62,7 +65,7 @@ struct Batch {
 /// Reads and keeps for as long as it is polled. What stands in the way is told, and all begins anew: figures and
 /// loads have nothing to do with it.
 pub(super) async fn keep(shared: &Shared, tally: &Tally) -> Infallible {
-    let mut trouble = Trouble::new(shared.status.clone(), "access-log");
+    let trouble = Trouble::new(shared.status.clone(), "access-log");
     let target = shared.config.monitor.syslog_target();
     // A configuration with a wrong one was refused.
     let target = target.unwrap_or_default();
@@ -75,10 +78,60 @@ pub(super) async fn keep(shared: &Shared, tally: &Tally) -> Infallible {
         syslog,
         names: BTreeMap::new(),
     };
+    let (sender, mut batches) = mpsc::channel(BATCHES);
+    // What was read and is not kept yet outlives the files, and VMs wait meanwhile.
+    let mut readers = Readers {
+        vms: shared.config.vm_directory(),
+        sender,
+        tasks: BTreeMap::new(),
+    };
+    let mut standing = Standing::new(trouble);
+    let mut debts = Debts::default();
     loop {
-        let Err(error) = keep_until_it_fails(shared, tally, &mut line_sender, &mut trouble).await;
-        trouble.tell(Some(not_kept(&error)));
+        let mut intake = Intake {
+            readers: &mut readers,
+            batches: &mut batches,
+            line_sender: &mut line_sender,
+        };
+        let Err(error) =
+            keep_until_it_fails(shared, tally, &mut intake, &mut standing, &mut debts).await;
+        standing.note(Some(not_kept(&error)));
         sleep(PAUSE).await;
+    }
+}
+
+/// From whom records come, and who gets them beside the files.
+struct Intake<'k> {
+    readers: &'k mut Readers,
+    batches: &'k mut mpsc::Receiver<Batch>,
+    line_sender: &'k mut LineSender,
+}
+
+/// Whether lines are kept, as it is told.
+struct Standing {
+    trouble: Trouble,
+    /// How many flushes went well in a row.
+    well: u32,
+}
+
+impl Standing {
+    /// Of what an earlier process told, the first flush that goes well is the end.
+    fn new(trouble: Trouble) -> Self {
+        Self {
+            trouble,
+            well: WELL,
+        }
+    }
+
+    /// Takes note of what went wrong, or of a flush that went well. Trouble stays until some have.
+    fn note(&mut self, wrong: Option<String>) {
+        self.well = match wrong {
+            Some(_) => 0,
+            None => self.well.saturating_add(1),
+        };
+        if wrong.is_some() || self.well >= WELL {
+            self.trouble.tell(wrong);
+        }
     }
 }
 
@@ -87,12 +140,13 @@ pub(super) async fn keep(shared: &Shared, tally: &Tally) -> Infallible {
 async fn keep_until_it_fails(
     shared: &Shared,
     tally: &Tally,
-    line_sender: &mut LineSender,
-    trouble: &mut Trouble,
+    intake: &mut Intake<'_>,
+    standing: &mut Standing,
+    debts: &mut Debts,
 ) -> anyhow::Result<Infallible> {
     let mut layouts = shared.store.watch(LAYOUT_PREFIX);
     let mut intents = shared.store.watch(INTENT);
-    line_sender.learn_names(shared)?;
+    intake.line_sender.learn_names(shared)?;
     let (directory, budget) = (
         shared.config.access_log_directory(),
         shared.config.access_log_budget(),
@@ -100,43 +154,31 @@ async fn keep_until_it_fails(
     let words = format!("in {}", directory.display());
     let opened = blocking(move || Keeper::open(directory, budget)).await?;
     let mut keeper = opened.context(words)?;
-    let (sender, mut batches) = mpsc::channel(BATCHES);
-    let mut readers = Readers {
-        vms: shared.config.vm_directory(),
-        sender,
-        tasks: BTreeMap::new(),
-    };
-    keeper = follow(shared, &mut readers, keeper).await?;
+    let owed = std::mem::take(debts);
+    keeper = blocking(move || {
+        keeper.take_over(owed);
+        keeper
+    })
+    .await?;
+    keeper = follow(shared, intake.readers, keeper).await?;
     let mut flushing = interval(FLUSH);
     flushing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let done = tokio::select! {
+        let (done, is_flush) = tokio::select! {
             () = layouts.changed() => {
-                keeper = follow(shared, &mut readers, keeper).await?;
+                keeper = follow(shared, intake.readers, keeper).await?;
                 continue;
             }
-            () = intents.changed(), if line_sender.syslog.is_some() => {
-                line_sender.learn_names(shared)?;
+            () = intents.changed(), if intake.line_sender.syslog.is_some() => {
+                intake.line_sender.learn_names(shared)?;
                 continue;
             }
-            Some(Batch { instance, records, count, gaps, dropped }) = batches.recv() => {
-                line_sender.send(instance, &records);
-                let done = match keeper.has_to_write(instance, records.len()) {
-                    true => {
-                        let (back, done) = blocking(move || {
-                            let done = keeper.append(instance, &records, count);
-                            (keeper, done)
-                        }).await?;
-                        keeper = back;
-                        done
-                    }
-                    false => keeper.append(instance, &records, count),
-                };
-                if done.is_ok() {
-                    tally.note_log(instance, count - gaps, dropped);
-                    continue;
-                }
-                done
+            Some(batch) = intake.batches.recv() => {
+                intake.line_sender.send(batch.instance, &batch.records);
+                tally.note_log(batch.instance, 0, batch.dropped);
+                let (back, done) = append(keeper, batch).await?;
+                keeper = back;
+                (done, false)
             }
             _ = flushing.tick() => {
                 let (back, done) = blocking(move || {
@@ -144,14 +186,48 @@ async fn keep_until_it_fails(
                     (keeper, done)
                 }).await?;
                 keeper = back;
-                done
+                (done, true)
             }
         };
+        if is_flush || done.is_err() {
+            for (instance, outcome) in keeper.take_outcomes() {
+                tally.note_log(instance, outcome.kept, outcome.lost);
+            }
+        }
         match done {
-            Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error.into()),
-            done => trouble.tell(done.err().map(|error| not_kept(&error.into()))),
+            Ok(()) if is_flush => standing.note(None),
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                standing.note(Some(not_kept(&error.into())));
+            }
+            Err(error) => {
+                *debts = keeper.take_debts();
+                return Err(error.into());
+            }
         }
     }
+}
+
+/// Whether there is no room, for which files that are opened anew are no cure.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Adds records, on a thread that may wait where that means to work on files.
+async fn append(mut keeper: Keeper, batch: Batch) -> anyhow::Result<(Keeper, io::Result<()>)> {
+    let add = |keeper: &mut Keeper, batch: Batch| {
+        keeper.append(batch.instance, &batch.records, batch.count, batch.gaps)
+    };
+    if !keeper.has_to_write(batch.instance, batch.records.len()) {
+        let done = add(&mut keeper, batch);
+        return Ok((keeper, done));
+    }
+    blocking(move || {
+        let done = add(&mut keeper, batch);
+        (keeper, done)
+    })
+    .await
 }
 
 /// Sends lines on, where a server is named.
@@ -333,7 +409,26 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use store::Store;
+    use store::status::troubles;
+
     use super::*;
+
+    #[test]
+    fn that_lines_are_not_kept_is_told_until_flushes_went_well_for_a_while() {
+        let status = Store::in_memory();
+        Trouble::new(status.clone(), "access-log").tell(Some("of an earlier process".into()));
+        let mut standing = Standing::new(Trouble::new(status.clone(), "access-log"));
+        standing.note(None);
+        assert_eq!(troubles(&status).unwrap(), [""; 0]);
+        for _ in 0..3 {
+            standing.note(Some("it is full".into()));
+            (1..WELL).for_each(|_| standing.note(None));
+            assert_eq!(troubles(&status).unwrap(), ["it is full"]);
+        }
+        standing.note(None);
+        assert_eq!(troubles(&status).unwrap(), [""; 0]);
+    }
 
     #[test]
     fn a_vm_that_tells_without_end_is_read_at_its_rate_and_one_that_tells_little_never_waits() {

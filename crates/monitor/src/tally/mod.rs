@@ -125,7 +125,8 @@ impl Tally {
         intake.dropped_syslog_lines = intake.dropped_syslog_lines.saturating_add(lines);
     }
 
-    /// Counts lines of an instance's access log: those that were kept, and those that its VMs dropped.
+    /// Counts lines of an instance's access log: those that were kept, and those that its VMs dropped or that could not be
+    /// written.
     pub fn note_log(&self, instance: InstanceId, records: u64, dropped: u64) {
         if let Some(known) = self.lock().instances.get_mut(&instance) {
             let counts = &mut known.counts;
