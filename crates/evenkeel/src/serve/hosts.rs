@@ -10,13 +10,13 @@ use ::monitor::{HostIntake, HostKeeper, HostProject, Tally};
 use model::ProjectId;
 use store::intent::{INTENT, read_intent};
 use store::layout::{LAYOUT_PREFIX, read_layout};
-use tokio::net::UdpSocket;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info};
 
 use super::Shared;
 use super::config::{CollectdSection, exposed};
 use super::monitor::{Clock, DATAGRAM_BYTES};
+use super::receiver::Receiver;
 use super::refusals::Refusals;
 use super::trouble::Trouble;
 
@@ -40,7 +40,7 @@ pub(super) async fn take(shared: Shared, keeper: HostKeeper, tally: Tally) -> In
         refusals.tell(&BTreeMap::new());
         return std::future::pending().await;
     };
-    let socket = bind(listen, &mut trouble).await;
+    let mut receiver = bind(listen, &mut trouble).await;
     let (mut intents, mut layouts) = (
         shared.store.watch(INTENT),
         shared.store.watch(LAYOUT_PREFIX),
@@ -52,7 +52,7 @@ pub(super) async fn take(shared: Shared, keeper: HostKeeper, tally: Tally) -> In
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
         tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
+            received = receiver.receive(&mut buffer) => {
                 if let Ok((length, from)) = received
                     && let IpAddr::V4(from) = from.ip()
                     && let Some(intake) = &mut knowledge.intake
@@ -68,7 +68,8 @@ pub(super) async fn take(shared: Shared, keeper: HostKeeper, tally: Tally) -> In
             () = layouts.changed() => knowledge.knows_projects = false,
             _ = looks.tick() => {
                 trouble.tell(knowledge.renew(|| projects(&shared)));
-                if let Some(intake) = &knowledge.intake {
+                if let Some(intake) = &mut knowledge.intake {
+                    intake.set_unread(receiver.dropped());
                     tally.set_refused_of_hosts(intake.refused());
                     refusals.tell(intake.refused());
                 }
@@ -78,12 +79,12 @@ pub(super) async fn take(shared: Shared, keeper: HostKeeper, tally: Tally) -> In
 }
 
 /// Listens as soon as it can.
-async fn bind(listen: SocketAddrV4, trouble: &mut Trouble) -> UdpSocket {
+async fn bind(listen: SocketAddrV4, trouble: &mut Trouble) -> Receiver {
     loop {
-        match UdpSocket::bind(listen).await {
-            Ok(socket) => {
+        match Receiver::bind(listen).await {
+            Ok(receiver) => {
                 info!(%listen, "figures of backends' hosts are taken in");
-                return socket;
+                return receiver;
             }
             Err(error) => trouble.tell(Some(format!(
                 "no figures of backends' hosts are taken in: UDP {listen}: {error}"

@@ -14,6 +14,7 @@ mod identity;
 mod keeping;
 mod monitor;
 mod place;
+mod receiver;
 mod refusals;
 mod role;
 mod supervisor;

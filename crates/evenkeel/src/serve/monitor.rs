@@ -11,7 +11,6 @@ use model::{InstanceId, Layout, LoadSight, Timestamp, VmId};
 use store::Store;
 use store::layout::{LAYOUT_PREFIX, read_layout};
 use store::status::{load_key, put_trouble};
-use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
@@ -19,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::forward::Outbox;
 use super::keeping::Keeping;
 use super::place::{Place, Told};
+use super::receiver::Receiver;
 use super::refusals::Refusals;
 use super::{Shared, Watchdog, access_log, forward, hosts};
 
@@ -55,17 +55,19 @@ pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()
     let questions = questions.with_context(|| format!("cannot listen on {}", socket.display()))?;
     let tally = Tally::beginning(began_at());
     let asker = keeping.asker(tally.clone());
-    // Tasks of their own, so that whoever floods the one, and what the other has to do, holds up no figures of VMs.
+    // Tasks of their own, so that whoever floods the one, and what the others have to do, holds up no figures of VMs; nor
+    // does a flood of those hold up the others.
     let mut others = JoinSet::new();
     others.spawn(hosts::take(shared.clone(), keeping.hosts(), tally.clone()));
     let (outbox, waiting) = Outbox::new(&shared);
     others.spawn(forward::send_on(shared.clone(), waiting, tally.clone()));
+    others.spawn(answer_questions(questions, asker));
+    let (logs, counts) = (shared.clone(), tally.clone());
+    others.spawn(async move { access_log::keep(&logs, &counts).await });
     let outcome = tokio::select! {
         () = shutdown => Ok(()),
-        Some(ended) = others.join_next() => Err(anyhow!("a task for users' collectd ended: {ended:?}")),
-        never = answer_questions(questions, asker) => match never {},
+        Some(ended) = others.join_next() => Err(anyhow!("a task beside the figures of VMs ended: {ended:?}")),
         ended = take_figures(&shared, &watchdog, teller, &mut keeping, &tally, &outbox) => ended,
-        never = access_log::keep(&shared, &tally) => match never {},
     };
     others.shutdown().await;
     keeping.close().await;
@@ -81,7 +83,7 @@ async fn take_figures(
     outbox: &Outbox,
 ) -> anyhow::Result<()> {
     let mut layouts = shared.store.watch(LAYOUT_PREFIX);
-    let socket = bind(shared, watchdog, &mut teller).await;
+    let mut receiver = bind(shared, watchdog, &mut teller).await;
     let clock = Clock::start();
     let mut intake = Intake::new(shared.keys.clone());
     let mut refusals = Refusals::new(shared.status.clone(), SENDERS);
@@ -93,8 +95,9 @@ async fn take_figures(
     telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
+        // One packet for each turn, and of those that are due any, by lot: a flood puts off the telling by some packets.
         tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
+            received = receiver.receive(&mut buffer) => {
                 if let Ok((length, from)) = received && let IpAddr::V4(from) = from.ip() {
                     let packet = buffer.get(..length).unwrap_or_default();
                     match intake.take(packet, from, clock.now()) {
@@ -117,6 +120,7 @@ async fn take_figures(
             },
             _ = telling.tick() => {
                 teller.tell(intake.load(clock.now()));
+                intake.set_unread(receiver.dropped());
                 tally.set_refused(intake.refused());
                 refusals.tell(intake.refused());
                 keeping.look();
@@ -140,15 +144,15 @@ async fn take_place(teller: &mut Teller) -> anyhow::Result<()> {
 }
 
 /// Binds with patience: an address that is missing or taken is a trouble that may pass. The place is kept meanwhile.
-async fn bind(shared: &Shared, watchdog: &Watchdog, teller: &mut Teller) -> UdpSocket {
+async fn bind(shared: &Shared, watchdog: &Watchdog, teller: &mut Teller) -> Receiver {
     let listen = shared.config.monitor_listen();
     let (began, mut told) = (Instant::now(), None);
     loop {
-        match UdpSocket::bind(listen).await {
-            Ok(socket) => {
+        match Receiver::bind(listen).await {
+            Ok(receiver) => {
                 info!(%listen, "figures are taken in");
                 let _ = put_trouble(&shared.status, "monitor", None);
-                return socket;
+                return receiver;
             }
             Err(error) => {
                 let words = format!("no figures of VMs are taken in: UDP {listen}: {error}");

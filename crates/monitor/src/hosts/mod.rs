@@ -27,6 +27,7 @@ use collectd::{Opened, Protection, ReadError, SealError, Value, ValueList, open,
 use model::ProjectId;
 use series::Reading;
 
+use crate::intake::UNREAD;
 use crate::intake::clock::{Last, WallClock, is_news};
 use crate::intake::kept::Kept;
 use crate::intake::reading::{identifier, measured, name};
@@ -100,8 +101,9 @@ pub enum HostRefusal {
 }
 
 impl HostRefusal {
-    /// All words of [`Self::kind`].
-    pub const KINDS: [&'static str; 10] = [
+    /// All words of [`Self::kind`], and before them the one for packets that were never read.
+    pub const KINDS: [&'static str; 11] = [
+        UNREAD,
         "sealed",
         "plain",
         "malformed",
@@ -204,8 +206,15 @@ impl HostIntake {
         }
     }
 
+    /// Takes over how many packets were dropped in all before they could be read.
+    pub fn set_unread(&mut self, packets: u64) {
+        if packets > 0 {
+            self.refused.insert(UNREAD, packets);
+        }
+    }
+
     /// How many packets were refused, whole or, for want of room or since it was late, in part, by
-    /// [`HostRefusal::kind`].
+    /// one of [`HostRefusal::KINDS`].
     #[must_use]
     pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
         &self.refused

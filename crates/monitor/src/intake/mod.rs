@@ -45,6 +45,9 @@ const STALE: Duration = Duration::from_secs(10);
 /// A figure that is older than the VM's newest by this much is not told with the others.
 const BEHIND: Duration = Duration::from_secs(5);
 
+/// The word for packets that the kernel dropped before anybody could read them.
+pub(crate) const UNREAD: &str = "unread";
+
 /// Why a packet, or what is in it, was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -75,8 +78,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All words of [`Self::kind`].
-    pub const KINDS: [&'static str; 8] = [
+    /// All words of [`Self::kind`], and before them the one for packets that were never read.
+    pub const KINDS: [&'static str; 9] = [
+        UNREAD,
         "stranger",
         "flood",
         "plain",
@@ -192,7 +196,14 @@ impl Intake {
         taken
     }
 
-    /// How many packets were refused, whole or for want of room in part, by [`Refusal::kind`].
+    /// Takes over how many packets were dropped in all before they could be read.
+    pub fn set_unread(&mut self, packets: u64) {
+        if packets > 0 {
+            self.refused.insert(UNREAD, packets);
+        }
+    }
+
+    /// How many packets were refused, whole or for want of room in part, by one of [`Refusal::KINDS`].
     #[must_use]
     pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
         &self.refused
