@@ -154,7 +154,8 @@ impl<'c> Knowledge<'c> {
         let rules = self.section.rules(self.most_of_project)?;
         match &mut self.intake {
             Some(intake) => intake.set_rules(rules),
-            None => self.intake = Some(HostIntake::new(rules)),
+            // The clock that tells when something comes began with the monitor.
+            None => self.intake = Some(HostIntake::new(rules, Duration::ZERO)),
         }
         self.written_at = written_at;
         Ok(())

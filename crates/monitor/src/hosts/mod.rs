@@ -43,6 +43,10 @@ const MOST_PACKETS: u32 = 50;
 /// A host that has called itself so is not believed another name before this has passed: two daemons at one address
 /// would be taken for one whose figures jump.
 const NAME_REST: Duration = Duration::from_secs(60);
+/// The first reading of a figure is not taken if it is of this long before the monitor began, or longer: it may have been
+/// taken then, and repeated by somebody since. For hosts' clocks are behind by so much.
+const BEFORE_BEGINNING: Duration = Duration::from_secs(2);
+
 /// Who may send, and how what he sends must be protected.
 #[derive(Clone)]
 pub struct HostRules {
@@ -89,8 +93,8 @@ pub enum HostRefusal {
         "its host sends more than {MOST_PACKETS} packets in a second, or its address more than {MOST_OPENED}"
     )]
     Flood,
-    /// All that is in it was taken before, or is of another time.
-    #[error("nothing in it is new, or its host's clock is minutes off")]
+    /// All that is in it was taken before, or is of another time, or is of before the monitor began.
+    #[error("nothing in it is new, or its host's clock is off")]
     Stale,
     /// All, or some, of its figures came too late, while later ones of the same came with them.
     #[error("it tells some of what was measured too late")]
@@ -149,9 +153,21 @@ pub struct HostTaken {
 pub struct HostIntake {
     rules: HostRules,
     wall: WallClock,
+    /// When it began, by the monotonic clock.
+    began: Duration,
     senders: Senders,
     projects: BTreeMap<ProjectId, Project>,
     refused: BTreeMap<&'static str, u64>,
+}
+
+/// When a packet came.
+#[derive(Clone, Copy)]
+struct Arrival {
+    now: Moment,
+    /// How often the wall clock had been set.
+    times_set: u32,
+    /// Before this time nothing is taken of which nothing later is known.
+    since: Duration,
 }
 
 struct Project {
@@ -172,12 +188,14 @@ struct Host {
 }
 
 impl HostIntake {
-    /// Takes nothing before it knows which backends there are ([`Self::set_projects`]).
+    /// Takes nothing before it knows which backends there are ([`Self::set_projects`]), and nothing that is of a time
+    /// before the monitor began, which is told by the monotonic clock.
     #[must_use]
-    pub fn new(rules: HostRules) -> Self {
+    pub fn new(rules: HostRules, began: Duration) -> Self {
         Self {
             rules,
             wall: WallClock::default(),
+            began,
             senders: Senders::new(),
             projects: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -249,7 +267,7 @@ impl HostIntake {
         from: Ipv4Addr,
         now: Moment,
     ) -> Result<(Vec<HostTaken>, Option<HostRefusal>), HostRefusal> {
-        let times_set = self.wall.look(now);
+        let arrival = Arrival::of(now, self.wall.look(now), self.began);
         if !self.senders.may_send(from, now.monotonic) {
             return Err(HostRefusal::Flood);
         }
@@ -267,7 +285,7 @@ impl HostIntake {
         let by_host = project.sort(&lists, from, may_name)?;
         let (mut taken, mut refusal) = (Vec::new(), None);
         for (address, lists) in by_host {
-            match project.take(address, &lists, now, (times_set, most)) {
+            match project.take(address, &lists, arrival, most) {
                 Ok((samples, why)) => {
                     taken.push(HostTaken {
                         project: id,
@@ -299,6 +317,18 @@ impl HostIntake {
             (Some((id, _)), None) => Ok(*id),
             (None, _) => Err(HostRefusal::Stranger),
             (Some(_), Some(_)) => Err(HostRefusal::Ambiguous),
+        }
+    }
+}
+
+impl Arrival {
+    /// The beginning is told by today's wall clock, which may have been set since.
+    fn of(now: Moment, times_set: u32, began: Duration) -> Self {
+        let ago = now.monotonic.saturating_sub(began);
+        Self {
+            now,
+            times_set,
+            since: now.wall.saturating_sub(ago + BEFORE_BEGINNING),
         }
     }
 }
@@ -345,9 +375,10 @@ impl Project {
         &mut self,
         address: Ipv4Addr,
         lists: &[&ValueList],
-        now: Moment,
-        (times_set, most): (u32, usize),
+        arrival: Arrival,
+        most: usize,
     ) -> Result<(Vec<Sample>, Option<HostRefusal>), HostRefusal> {
+        let now = arrival.now;
         let mut room = self.room(address, lists, now, most);
         let host = self.hosts.get_mut(&address).ok_or(HostRefusal::Stranger)?;
         host.admit(lists, now)?;
@@ -355,7 +386,7 @@ impl Project {
         let (mut samples, mut refusal, mut is_taken) = (Vec::new(), None, false);
         for list in lists.iter().filter(|list| known::is_known(list)) {
             for (index, value) in measured(list) {
-                match host.keep(list, index, value, now, times_set, &mut room) {
+                match host.keep(list, index, value, arrival, &mut room) {
                     Ok(figure) => {
                         is_taken = true;
                         match placing.place(list) {
@@ -406,16 +437,21 @@ impl Host {
         list: &ValueList,
         index: usize,
         value: Value,
-        now: Moment,
-        times_set: u32,
+        arrival: Arrival,
         room: &mut usize,
     ) -> Result<Option<f64>, HostRefusal> {
+        let Arrival {
+            now,
+            times_set,
+            since,
+        } = arrival;
         let key = (identifier(list), index);
         let known = self.series.get(&key);
         let is_known = known.is_some();
         let before = known.copied().flatten();
         let last = before.map(|(last, _)| last);
-        if !is_news(list.time, last, None, now, times_set) {
+        let is_of_before = last.is_none() && list.time.to_duration() < since;
+        if is_of_before || !is_news(list.time, last, None, now, times_set) {
             return Err(HostRefusal::Stale);
         }
         if !is_known {

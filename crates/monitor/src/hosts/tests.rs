@@ -5,6 +5,9 @@ use super::*;
 use crate::intake::kept::SILENCE;
 
 const BORN: u64 = 1_795_000_000;
+/// When the intake began, and how old it is at the second 0.
+const BEGAN: Duration = Duration::from_secs(77);
+const AGE: u64 = 1_000;
 const MOST_OF_PROJECT: usize = 2_000;
 const SHOP: ProjectId = ProjectId(1);
 const BANK: ProjectId = ProjectId(2);
@@ -15,11 +18,12 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// `shop` has backends at both addresses, and `bank` at the second.
 fn intake(least: Protection) -> HostIntake {
     let password = |user: &str| (user.to_owned(), format!("of {user}").into_bytes());
-    let mut intake = HostIntake::new(HostRules {
+    let rules = HostRules {
         least,
         passwords: ["shop", "bank", "nobody"].map(password).into(),
         most_of_project: MOST_OF_PROJECT,
-    });
+    };
+    let mut intake = HostIntake::new(rules, BEGAN);
     let project = |label: &str, backends: &[Ipv4Addr]| HostProject {
         label: label.into(),
         backends: backends.iter().copied().collect(),
@@ -34,7 +38,7 @@ fn intake(least: Protection) -> HostIntake {
 
 fn at(second: u64) -> Moment {
     Moment {
-        monotonic: Duration::from_secs(100 + second),
+        monotonic: BEGAN + Duration::from_secs(AGE + second),
         wall: Duration::from_secs(BORN + second),
     }
 }
@@ -109,6 +113,36 @@ fn a_host_is_the_backend_that_it_is_named_after_or_sends_from_in_the_project_tha
     ] {
         let taken = intake(Protection::Plain).take(&packet, from, at(0));
         assert_eq!(told(&taken.unwrap()), expected);
+    }
+}
+
+#[test]
+fn what_was_measured_before_the_monitor_began_is_not_believed_for_it_may_be_repeated() {
+    const START: u64 = 5_000;
+    let begin = || {
+        let mut intake = intake(Protection::Plain);
+        intake.began = at(START).monotonic;
+        intake
+    };
+    let packet = |second| encrypted("shop", &[used("db", second)]);
+    let mut intake = begin();
+    let refused = intake.take(&packet(START - 3), ONE, at(START + 1));
+    assert_eq!(refused.unwrap_err().kind(), "stale");
+    for second in [START - 2, START + 1, START + 2] {
+        let taken = intake.take(&packet(second), ONE, at(START + 2));
+        assert!(taken.is_ok(), "{second}");
+    }
+    // Then the machine's clock is set back, beyond the beginning.
+    const BACK: u64 = 3_600;
+    let mut intake = begin();
+    assert!(intake.take(&packet(START - 3), ONE, at(START + 1)).is_err());
+    let later = Moment {
+        wall: at(START + 4 - BACK).wall,
+        ..at(START + 4)
+    };
+    for (second, is_taken) in [(START - 3 - BACK, false), (START + 3 - BACK, true)] {
+        let taken = intake.take(&packet(second), ONE, later);
+        assert_eq!(taken.is_ok(), is_taken, "{second}");
     }
 }
 
