@@ -41,6 +41,8 @@ pub struct IntakeCounts {
     pub refused_packets: BTreeMap<String, u64>,
     /// Packets of backends' hosts that were refused, by reason.
     pub refused_host_packets: BTreeMap<String, u64>,
+    /// Figures of backends' hosts that were left out, since nothing is told of them.
+    pub unused_host_figures: u64,
     /// Packets that were sent on to a user's own collectd.
     pub forwarded_packets: u64,
     /// Those that were not, since there were too many, or nobody took them.

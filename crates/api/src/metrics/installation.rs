@@ -188,6 +188,11 @@ fn monitor(sources: &Sources) -> Vec<Family> {
             "Packets of backends' hosts that were not taken, or not whole, by reason.",
             &intake.refused_host_packets,
         ),
+        count(
+            "evenkeel_monitor_unused_host_figures_total",
+            "Figures of backends' hosts that were left out, since nothing is told of them.",
+            intake.unused_host_figures,
+        ),
         by_reason(
             "evenkeel_monitor_refused_samples_total",
             "Samples that the monitor log did not take, by reason.",

@@ -131,6 +131,7 @@ fn monitor(door: &Door) -> (Keeper, tokio::task::JoinHandle<()>) {
         Instant::now(),
     );
     tally.set_refused_of_hosts(&[("sealed", 2)].into());
+    tally.set_unused_of_hosts(6);
     tally.note_forwarded(5, 3);
     tally.note_syslog_dropped(4);
     let asker = keeper.asker(tally);
@@ -194,6 +195,11 @@ async fn figures_of_all_users_are_told_apart_and_what_is_not_so_is_told_as_zero(
             r#"evenkeel_monitor_refused_host_packets_total{reason="late"}"#.to_owned(),
             0.0,
         ),
+        (
+            r#"evenkeel_monitor_refused_host_packets_total{reason="unread"}"#.to_owned(),
+            0.0,
+        ),
+        ("evenkeel_monitor_unused_host_figures_total".to_owned(), 6.0),
         ("evenkeel_monitor_forwarded_packets_total".to_owned(), 5.0),
         ("evenkeel_monitor_unforwarded_packets_total".to_owned(), 3.0),
         (

@@ -71,6 +71,7 @@ pub(super) async fn take(shared: Shared, keeper: HostKeeper, tally: Tally) -> In
                 if let Some(intake) = &mut knowledge.intake {
                     intake.set_unread(receiver.dropped());
                     tally.set_refused_of_hosts(intake.refused());
+                    tally.set_unused_of_hosts(intake.unused());
                     refusals.tell(intake.refused());
                 }
             }

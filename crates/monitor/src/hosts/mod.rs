@@ -3,7 +3,8 @@
 //! ```text
 //!  packet ─▶ not too many ─▶ protected as it must be ─▶ whose project? ─▶ which backend? ─▶ not too many of it
 //!     ─▶ one host ─▶ known ─▶ new ─▶ series
-//!               or refused, at the first of these that does not hold, and counted; what is not known is left out
+//!               or refused, at the first of these that does not hold, and counted; what is not known is left out, and
+//!               counted as well
 //! ```
 //!
 //! Addresses of backends are a project's own: two projects may have the same. So whoever signs or encrypts does it as
@@ -158,6 +159,7 @@ pub struct HostIntake {
     senders: Senders,
     projects: BTreeMap<ProjectId, Project>,
     refused: BTreeMap<&'static str, u64>,
+    unused: u64,
 }
 
 /// When a packet came.
@@ -199,6 +201,7 @@ impl HostIntake {
             senders: Senders::new(),
             projects: BTreeMap::new(),
             refused: BTreeMap::new(),
+            unused: 0,
         }
     }
 
@@ -236,6 +239,12 @@ impl HostIntake {
     #[must_use]
     pub fn refused(&self) -> &BTreeMap<&'static str, u64> {
         &self.refused
+    }
+
+    /// How many figures were left out, since nothing is told of them here.
+    #[must_use]
+    pub fn unused(&self) -> u64 {
+        self.unused
     }
 
     /// Takes a packet that came from an address, and returns what was new in it, by backend.
@@ -285,7 +294,13 @@ impl HostIntake {
         let by_host = project.sort(&lists, from, may_name)?;
         let (mut taken, mut refusal) = (Vec::new(), None);
         for (address, lists) in by_host {
-            match project.take(address, &lists, arrival, most) {
+            let outcome = project.take(address, &lists, arrival, most);
+            if outcome.is_ok() {
+                let left_out = lists.iter().filter(|list| !known::is_known(list));
+                let figures: usize = left_out.map(|list| list.values.len()).sum();
+                self.unused = self.unused.saturating_add(figures as u64);
+            }
+            match outcome {
                 Ok((samples, why)) => {
                     taken.push(HostTaken {
                         project: id,

@@ -117,6 +117,26 @@ fn a_host_is_the_backend_that_it_is_named_after_or_sends_from_in_the_project_tha
 }
 
 #[test]
+fn figures_that_nothing_is_told_of_are_left_out_and_counted() {
+    let mut intake = intake(Protection::Plain);
+    let other = |second, values| {
+        let name = ["processes", "", "ps_state", "running"];
+        list("db", second, name, vec![Value::Gauge(1.0); values])
+    };
+    let packet = encrypted("shop", &[used("db", 1), other(1, 1), other(1, 3)]);
+    let taken = intake.take(&packet, ONE, at(1)).unwrap();
+    assert_eq!(told(&taken), [(SHOP, ONE, 1)]);
+    assert_eq!(intake.unused(), 4);
+    assert!(intake.take(&packet, ONE, at(1)).is_err(), "it came before");
+    let packet = encrypted("shop", &[other(2, 2)]);
+    assert!(intake.take(&packet, ONE, at(2)).is_ok());
+    assert_eq!(
+        (intake.unused(), intake.refused().get("stale")),
+        (6, Some(&1))
+    );
+}
+
+#[test]
 fn what_was_measured_before_the_monitor_began_is_not_believed_for_it_may_be_repeated() {
     const START: u64 = 5_000;
     let begin = || {

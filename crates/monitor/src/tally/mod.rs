@@ -112,6 +112,11 @@ impl Tally {
         self.lock().intake.refused_host_packets = named(refused);
     }
 
+    /// Takes over how many figures of backends' hosts were left out in all.
+    pub fn set_unused_of_hosts(&self, figures: u64) {
+        self.lock().intake.unused_host_figures = figures;
+    }
+
     /// Counts packets that were sent on to a user's own collectd, and those that were not.
     pub fn note_forwarded(&self, sent: u64, unsent: u64) {
         let intake = &mut self.lock().intake;
