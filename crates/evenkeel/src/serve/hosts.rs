@@ -103,8 +103,10 @@ struct Knowledge<'c> {
     most_of_project: usize,
     /// Nobody is heard before it was read once by whom what must be signed.
     intake: Option<HostIntake>,
-    /// When the file of passwords was written that was read last.
-    written_at: Option<SystemTime>,
+    /// The file of passwords that was read last.
+    read: Option<Version>,
+    /// The one that was there at the last look.
+    seen: Option<Version>,
     knows_projects: bool,
 }
 
@@ -114,7 +116,8 @@ impl<'c> Knowledge<'c> {
             section,
             most_of_project,
             intake: None,
-            written_at: None,
+            read: None,
+            seen: None,
             knows_projects: false,
         }
     }
@@ -146,10 +149,14 @@ impl<'c> Knowledge<'c> {
         wrong.or_else(|| auth_file.and_then(exposed))
     }
 
-    /// Reads the passwords anew when their file was written since.
+    /// Reads the passwords anew when their file was written since, and was the same at two looks: one that is written in
+    /// place has lost users for a moment. Of one that stays empty it is believed that it has none. The first is read at
+    /// once, for nobody is known before.
     fn renew_rules(&mut self) -> anyhow::Result<()> {
-        let written_at = written_at(self.section.auth_file.as_deref());
-        if self.intake.is_some() && written_at == self.written_at {
+        let version = Version::of(self.section.auth_file.as_deref());
+        let before = std::mem::replace(&mut self.seen, version);
+        let is_written = version.is_some() && version != before;
+        if self.intake.is_some() && (version == self.read || is_written) {
             return Ok(());
         }
         let rules = self.section.rules(self.most_of_project)?;
@@ -158,8 +165,26 @@ impl<'c> Knowledge<'c> {
             // The clock that tells when something comes began with the monitor.
             None => self.intake = Some(HostIntake::new(rules, Duration::ZERO)),
         }
-        self.written_at = written_at;
+        self.read = version;
         Ok(())
+    }
+}
+
+/// By what a file that was changed is known: when it was written, and how long it is.
+#[derive(Clone, Copy, PartialEq)]
+struct Version {
+    written_at: SystemTime,
+    bytes: u64,
+}
+
+impl Version {
+    /// Of the file that is there, if one is.
+    fn of(path: Option<&Path>) -> Option<Self> {
+        let metadata = std::fs::metadata(path?).ok()?;
+        Some(Self {
+            written_at: metadata.modified().ok()?,
+            bytes: metadata.len(),
+        })
     }
 }
 
@@ -185,11 +210,6 @@ fn projects(shared: &Shared) -> anyhow::Result<Projects> {
             .extend(backends.map(|backend| backend.address));
     }
     Ok(projects)
-}
-
-/// When a file was last written, if there is one.
-fn written_at(path: Option<&Path>) -> Option<SystemTime> {
-    std::fs::metadata(path?).ok()?.modified().ok()
 }
 
 #[cfg(test)]
@@ -232,6 +252,48 @@ mod tests {
             password: password.into(),
         };
         seal_encrypted(&writer.take().unwrap(), &key, [1; 16])
+    }
+
+    /// Each turn is a look, with what is in the file by then, the second at which that was written, and whether a host with
+    /// the password is heard after it.
+    #[test]
+    fn a_file_that_is_written_in_place_makes_nobody_forgotten_and_one_that_stays_empty_everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let section = CollectdSection {
+            auth_file: Some(path.clone()),
+            ..CollectdSection::default()
+        };
+        let mut knowledge = Knowledge::new(&section, 100);
+        let (whole, other) = ("shop: one\nbank: two\n", "bank: two\n");
+        for (second, (written, at, is_heard)) in (1_000..).zip([
+            (whole, 1, true),
+            ("", 2, true),
+            (other, 3, true),
+            (whole, 4, true),
+            (whole, 4, true),
+            (other, 5, true),
+            (other, 5, false),
+            (whole, 6, false),
+            (whole, 6, true),
+            ("", 7, true),
+            ("", 7, false),
+        ]) {
+            fs::write(&path, written).unwrap();
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(at))
+                .unwrap();
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .unwrap();
+            assert_eq!(knowledge.renew(shop), None, "{second}");
+            let now = ::monitor::Moment {
+                monotonic: Duration::from_secs(second),
+                wall: Duration::from_secs(second),
+            };
+            let intake = knowledge.intake.as_mut().unwrap();
+            let taken = intake.take(&packet(second, "one"), FROM, now);
+            assert_eq!(taken.is_ok(), is_heard, "{second}: {written}");
+        }
     }
 
     #[test]
@@ -282,7 +344,7 @@ mod tests {
         write("one", 1);
         assert_eq!(knowledge.renew(shop), None);
         write("two", 2);
-        assert_eq!(knowledge.renew(shop), None);
+        (0..2).for_each(|_| assert_eq!(knowledge.renew(shop), None));
         assert!(!hears(&mut knowledge, "one") && hears(&mut knowledge, "two"));
 
         knowledge.knows_projects = false;
