@@ -115,6 +115,8 @@ struct Room {
 /// What there was no room for, and when last.
 #[derive(Default)]
 struct Lacking {
+    /// Before the log was open.
+    in_beginning: Option<Instant>,
     in_queue: Option<Instant>,
     in_log: Option<Instant>,
     of_projects: BTreeMap<ProjectId, Instant>,
@@ -132,13 +134,18 @@ impl Room {
 
     fn look(&mut self, standing: &Standing, now: Instant) {
         // Without a log nothing is kept for another reason, which is told.
-        let is_behind = standing.unkept > self.unkept && standing.trouble.is_none();
+        let is_lost = standing.unkept > self.unkept && standing.trouble.is_none();
+        // As long as it has no figures at all: the monitor before has it for some seconds, or its files are being read.
+        let is_open = standing.figures != Default::default();
         let is_full = standing.no_room.in_log > self.no_room.in_log;
         let known = &self.no_room.of_projects;
         let refused = standing.no_room.of_projects.iter();
         let refused = refused.filter(|(project, count)| known.get(*project) != Some(*count));
         let lacking = &mut self.lacking;
-        lacking.in_queue = is_behind.then_some(now).or(lacking.in_queue);
+        lacking.in_beginning = (is_lost && !is_open)
+            .then_some(now)
+            .or(lacking.in_beginning);
+        lacking.in_queue = (is_lost && is_open).then_some(now).or(lacking.in_queue);
         lacking.in_log = is_full.then_some(now).or(lacking.in_log);
         lacking
             .of_projects
@@ -173,6 +180,13 @@ impl Lacking {
                 named.join(", ")
             ));
         }
+        if self.in_beginning.as_ref().is_some_and(is_now) {
+            wrong.push(
+                "figures of this monitor's first seconds are lost: the monitor log was not open yet, for the monitor before \
+                 had it, or its files were being read"
+                    .to_owned(),
+            );
+        }
         if self.in_queue.as_ref().is_some_and(is_now) {
             wrong.push("figures are lost, for more come than the monitor log can write".to_owned());
         }
@@ -205,8 +219,18 @@ mod tests {
             room.look(standing, began + Duration::from_secs(second));
             troubles(&status).unwrap()
         };
-        let mut standing = Standing::default();
-        assert_eq!(look(0, &standing), [""; 0]);
+        let mut standing = Standing {
+            unkept: 2,
+            ..Standing::default()
+        };
+        let told = look(0, &standing);
+        assert!(
+            told[0].contains("the monitor before") && !told[0].contains("more come than"),
+            "{told:?}"
+        );
+        standing.figures.wal_bytes = 64;
+        let mut look = |second: u64, standing: &Standing| look(20 + second, standing);
+        assert_eq!(look(0, &standing), [""; 0], "it was handed over");
         standing.no_room.in_log = 5;
         let told = look(1, &standing);
         assert!(told[0].contains("`monitor.most_series`"), "{told:?}");
