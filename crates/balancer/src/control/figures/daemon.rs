@@ -19,6 +19,9 @@ pub(super) struct Daemon {
     path: PathBuf,
     host: String,
     stream: Option<OwnedFd>,
+    /// What was begun and did not fit into the socket: never more than one second's. It goes first, for what is behind
+    /// it would be garbled else.
+    rest: Vec<u8>,
 }
 
 impl Daemon {
@@ -28,25 +31,56 @@ impl Daemon {
             path: path.to_owned(),
             host: host.to_owned(),
             stream: None,
+            rest: Vec::new(),
         }
     }
 
-    /// Hands figures over, all or, where there is no room or nobody to take them, none. Says whether it did.
+    /// Hands figures over, all or, where there is no room or nobody to take them, none. Says whether it did, so that none
+    /// is told twice: of those that were begun the rest follows before the next ones, and is lost when collectd goes
+    /// meanwhile.
     pub(super) fn put(&mut self, figures: &[Figure]) -> bool {
-        let text = commands(&self.host, figures);
         let stream = match self.stream.take() {
             Some(stream) if is_there(&stream) => stream,
             _ => match self.connect() {
-                Ok(stream) => stream,
+                Ok(stream) => {
+                    self.rest.clear();
+                    stream
+                }
                 Err(_not_there) => return false,
             },
         };
-        // What was begun and cannot be ended would garble the next one: then the connection is given up.
-        let is_whole = write(&stream, text.as_bytes()).is_ok_and(|written| written == text.len());
-        if is_whole {
-            self.stream = Some(stream);
+        let (is_begun, goes_on) = match self.write_rest(&stream) {
+            Ok(true) => self.begin(&stream, figures),
+            Ok(false) => (false, true),
+            Err(_gone) => (false, false),
+        };
+        self.stream = goes_on.then_some(stream);
+        is_begun
+    }
+
+    /// Writes what there is room for. Says whether that was anything, and whether collectd is still there.
+    fn begin(&mut self, stream: &OwnedFd, figures: &[Figure]) -> (bool, bool) {
+        self.rest = commands(&self.host, figures).into_bytes();
+        let whole = self.rest.len();
+        let goes_on = self.write_rest(stream).is_ok();
+        let is_begun = self.rest.len() < whole;
+        if !is_begun {
+            self.rest.clear();
         }
-        is_whole
+        (is_begun, goes_on)
+    }
+
+    /// Writes as much of the rest as there is room for; says whether that was all.
+    fn write_rest(&mut self, stream: &OwnedFd) -> Result<bool, Errno> {
+        while !self.rest.is_empty() {
+            match write(stream, &self.rest) {
+                Ok(written @ 1..) => drop(self.rest.drain(..written)),
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(Errno::AGAIN) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// A connection that never blocks, not even in being made.
@@ -104,7 +138,7 @@ fn is_there(stream: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::os::unix::net::UnixListener;
 
     fn figure(kind: &'static str, instance: &str, values: Vec<Value>) -> Figure {
@@ -148,6 +182,48 @@ mod tests {
         let text = commands("vm-18446744073709551615", &[list]);
         let longest = text.lines().map(str::len).max().unwrap();
         assert!(longest < 1_023, "{longest}");
+    }
+
+    #[test]
+    fn a_collectd_that_reads_slowly_is_told_each_figure_once_and_whole() {
+        const LISTS: usize = 8_000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut daemon = Daemon::new(&path, "vm-7");
+        let figures = |second| {
+            let list =
+                |at: usize| figure("latencies", &at.to_string(), vec![Value::Absolute(second)]);
+            (0..LISTS).map(list).collect::<Vec<_>>()
+        };
+        assert!(daemon.put(&figures(0)));
+        assert!(!daemon.rest.is_empty(), "more than there is room for");
+        let (mut taken, _) = listener.accept().unwrap();
+        taken.set_nonblocking(true).unwrap();
+        let (mut text, mut some) = (Vec::new(), vec![0; 64 << 10]);
+        let mut told = vec![0];
+        for second in 1..1_000 {
+            if let Ok(read) = taken.read(&mut some) {
+                text.extend_from_slice(&some[..read]);
+            }
+            if told.len() < 4 {
+                told.extend(daemon.put(&figures(second)).then_some(second));
+            } else if daemon.rest.is_empty() || daemon.put(&[]) {
+                break;
+            }
+        }
+        while let Ok(read @ 1..) = taken.read(&mut some) {
+            text.extend_from_slice(&some[..read]);
+        }
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("PUTVAL"));
+        assert_eq!(told.len(), 4, "it reads, so it is told");
+        let expected = told.iter().flat_map(|second| {
+            let name =
+                move |at| format!("PUTVAL \"vm-7/evenkeel/latencies-{at}\" interval=1 N:{second}");
+            (0..LISTS).map(name)
+        });
+        assert!(lines.eq(expected), "each second that was told, once");
     }
 
     #[test]

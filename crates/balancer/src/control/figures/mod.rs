@@ -7,7 +7,7 @@
 //!
 //! Neither waits: what there is no room for is lost, and the next second tells again. Counts are totals since the
 //! process began; whoever reads them takes one that falls as a new beginning. Latencies are those since the last time
-//! that they were handed over.
+//! that they, or any of them, were handed over: each is told once at the most, and what is lost is lost.
 
 mod daemon;
 mod processor;

@@ -40,7 +40,8 @@ impl Sender {
         }
     }
 
-    /// Sends figures and the processors' share, as far as there is room. Says whether all went.
+    /// Sends figures and the processors' share, as far as there is room. Says whether any went: what went is not to be told
+    /// again, and which of the figures that was, only the packets know.
     pub(super) fn send(&mut self, figures: &[Figure], now: Instant) -> bool {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -77,7 +78,7 @@ impl Sender {
         packets.extend(writer.take());
         // Each is tried, also where one before it could not go.
         let sent = packets.iter().filter(|packet| self.send_packet(packet));
-        sent.count() == packets.len()
+        sent.count() > 0
     }
 
     /// A socket that cannot be had yet, since the address is not there, can be had later.
