@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use end_to_end::{Collectd, Driver, Evenkeel, Host, Running, Web, eventually, within};
 use serde_json::{Value, json};
 
-/// Records the packets of VMs that go to the monitor, as they are: one to a file, under its sender's address.
+/// Records the packets that go to the monitor by an interface, as they are: one to a file, under its sender's address.
 const RECORDER: &str = r#"
 import os, socket, sys
 listener = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-listener.bind(('ek-front', 0))
+listener.bind((sys.argv[2], 0))
 for number in range(10000):
     packet = listener.recv(65535)
     udp = packet[(packet[0] & 15) * 4:]
@@ -25,53 +25,60 @@ for number in range(10000):
         with open(os.path.join(at, 'next'), 'wb') as file: file.write(udp[8:])
         os.rename(os.path.join(at, 'next'), os.path.join(at, '%05d' % number))
 "#;
-/// Sends a file's bytes to the monitor from an address of the VM's own.
+/// Sends a file's bytes to the monitor from one of a VM's or a host's own addresses.
 const SENDER: &str = r#"
 import socket, sys
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sender.bind((sys.argv[1], 0))
-sender.sendto(open(sys.argv[2], 'rb').read(), ('10.200.0.1', 25826))
+sender.sendto(open(sys.argv[2], 'rb').read(), (sys.argv[3], 25826))
 "#;
 
-/// Somebody between a VM and the monitor.
+/// Where users' hosts send to.
+const OPERATOR: &str = "192.0.2.1";
+
+/// Somebody between those who send and the monitor.
 struct Eavesdropper<'h> {
     host: &'h Host,
+    /// Where the monitor listens.
+    monitor: &'static str,
     _recorder: Running<'h>,
 }
 
 impl<'h> Eavesdropper<'h> {
-    fn listen(host: &'h Host) -> Self {
+    fn listen(host: &'h Host, interface: &str, monitor: &'static str) -> Self {
         for (name, text) in [("recorder.py", RECORDER), ("sender.py", SENDER)] {
             fs::write(host.path(name), text).expect("the host's directory can be written");
         }
         let (program, packets) = (host.path("recorder.py"), host.path("packets"));
-        let arguments = [program, packets].map(|path| path.display().to_string());
-        let recorder = host.start("recorder", "python3", &arguments.each_ref().map(|a| &**a));
+        let [program, packets] = [program, packets].map(|path| path.display().to_string());
+        let recorder = host.start("recorder", "python3", &[&program, &packets, interface]);
         Self {
             host,
+            monitor,
             _recorder: recorder,
         }
     }
 
-    /// A packet that came from an address.
-    fn recorded(&self, address: &str) -> Vec<u8> {
+    /// A packet that came from an address and begins so.
+    fn recorded(&self, address: &str, beginning: &[u8]) -> Vec<u8> {
         let directory = self.host.path("packets").join(address);
         eventually("a packet is recorded", || {
             let files = fs::read_dir(&directory).map_err(|error| error.to_string())?;
-            let mut files = files.flatten().map(|entry| entry.path());
-            let whole = files.find(|path| !path.ends_with("next"));
-            let whole = whole.ok_or("none is whole")?;
-            fs::read(whole).map_err(|error| error.to_string())
+            let files = files.flatten().map(|entry| entry.path());
+            let whole = files.filter(|path| !path.ends_with("next"));
+            let mut packets = whole.filter_map(|path| fs::read(path).ok());
+            let found = packets.find(|packet| packet.starts_with(beginning));
+            found.ok_or_else(|| "none is whole".to_owned())
         })
     }
 
-    /// Sends a packet as a VM would.
-    fn send(&self, vm: u64, address: &str, packet: &[u8]) {
+    /// Sends a packet as whoever lives in a namespace would.
+    fn send(&self, namespace: &str, address: &str, packet: &[u8]) {
         let (program, file) = (self.host.path("sender.py"), self.host.path("forged"));
         fs::write(&file, packet).expect("the host's directory can be written");
-        let (program, file) = (program.display(), file.display());
+        let (program, file, monitor) = (program.display(), file.display(), self.monitor);
         self.host.shell(&format!(
-            "ip netns exec ek-v{vm} python3 {program} {address} {file}"
+            "ip netns exec {namespace} python3 {program} {address} {file} {monitor}"
         ));
     }
 }
@@ -128,14 +135,15 @@ fn packets_that_were_altered_repeated_or_made_with_another_key_are_refused_and_c
     let evenkeel = Evenkeel::start(&host, Driver::Process);
     let web = Web::create(&host, evenkeel.door(), 2);
     let (vm, other) = (web.vms()[0].clone(), web.vms()[1].clone());
-    let eavesdropper = Eavesdropper::listen(&host);
-    let packet = eavesdropper.recorded(&vm.address);
-    let of_other = eavesdropper.recorded(&other.address);
+    let eavesdropper = Eavesdropper::listen(&host, "ek-front", "10.200.0.1");
+    let packet = eavesdropper.recorded(&vm.address, b"");
+    let of_other = eavesdropper.recorded(&other.address, b"");
+    let [vm_namespace, other_namespace] = [vm.id, other.id].map(|id| format!("ek-v{id}"));
     let before = refused(&evenkeel, "vms");
 
     // Its own packet once more.
     for _ in 0..2 {
-        eavesdropper.send(vm.id, &vm.address, &packet);
+        eavesdropper.send(&vm_namespace, &vm.address, &packet);
     }
     await_refused(&evenkeel, "vms", &before, "stale", 2, &|| ());
     // With one bit turned: in what is encrypted, in its key's name, and in the words that say it is encrypted.
@@ -143,11 +151,11 @@ fn packets_that_were_altered_repeated_or_made_with_another_key_are_refused_and_c
     for at in [packet.len() - 1, packet.len() / 2, 7] {
         let mut altered = packet.clone();
         altered[at] ^= 1;
-        eavesdropper.send(vm.id, &vm.address, &altered);
+        eavesdropper.send(&vm_namespace, &vm.address, &altered);
     }
     // Another VM's packet, and from this one's address; and its own from the other's.
-    eavesdropper.send(vm.id, &vm.address, &of_other);
-    eavesdropper.send(other.id, &other.address, &packet);
+    eavesdropper.send(&vm_namespace, &vm.address, &of_other);
+    eavesdropper.send(&other_namespace, &other.address, &packet);
     await_refused(&evenkeel, "vms", &before, "sealed", 5, &|| ());
     let table = evenkeel.cli("status");
     assert!(table.contains("5 sealed"), "{table}");
@@ -222,6 +230,75 @@ fn told_by_hosts(evenkeel: &Evenkeel<'_>, figure: &str) -> BTreeMap<String, f64>
     rows.filter_map(newest).collect()
 }
 
+/// The servers' way to the operator's network, from one of their addresses.
+fn connect_servers_to_operator(host: &Host) {
+    host.shell(&format!(
+        "ip link add ops type veth peer name eth1 netns cable-net && ip link set ops up && \
+         ip address add {OPERATOR}/24 dev ops && ip route add 1.1.1.0/24 dev ops && \
+         ip -n cable-net link set eth1 up && \
+         ip -n cable-net route add {OPERATOR}/32 dev eth1 src 1.1.1.11"
+    ));
+}
+
+/// To whom a host's daemon sends, and what else is said of it.
+fn server(more: &str) -> String {
+    format!("<Server \"{OPERATOR}\" \"25826\">\n{more}\n</Server>")
+}
+
+/// The same, signed or encrypted.
+fn sealed(level: &str, user: &str, password: &str) -> String {
+    server(&format!(
+        "SecurityLevel \"{level}\"\nUsername \"{user}\"\nPassword \"{password}\""
+    ))
+}
+
+#[test]
+fn what_was_altered_on_the_way_from_a_users_host_is_refused_and_counted_signed_and_encrypted() {
+    let host = Host::new();
+    let passwords = host.path("passwords");
+    fs::write(&passwords, "p: of the project\n").expect("it can be written");
+    let section = format!(
+        "[collectd]\nlisten = '{OPERATOR}:25826'\nsecurity = 'sign'\nauth_file = '{}'\n",
+        passwords.display()
+    );
+    let evenkeel = Evenkeel::start_with(&host, Driver::Process, &section);
+    let _web = Web::create(&host, evenkeel.door(), 1);
+    connect_servers_to_operator(&host);
+    let eavesdropper = Eavesdropper::listen(&host, "ops", OPERATOR);
+    // How a packet begins that is signed, and one that is encrypted.
+    for (level, beginning, figure) in [
+        ("Sign", [0x02, 0x00], 4096.0),
+        ("Encrypt", [0x02, 0x10], 8192.0),
+    ] {
+        let seal = sealed(level, "p", "of the project");
+        let daemon = Collectd::start(&host, "cable-net", "1.1.1.10", &seal, "");
+        within(Duration::from_secs(30), "what is whole is told", || {
+            daemon.put("1.1.1.10/memory/memory-used", "N", &figure.to_string());
+            let told = told_by_hosts(&evenkeel, "host-memory");
+            (told.get("1.1.1.10") == Some(&figure))
+                .then_some(())
+                .ok_or(told)
+        });
+        drop(daemon);
+        let packet = eavesdropper.recorded("1.1.1.11", &beginning);
+        let before = refused(&evenkeel, "hosts");
+        // In its last value, and in what stands before it.
+        for at in [packet.len() - 1, packet.len() / 2] {
+            let mut altered = packet.clone();
+            altered[at] ^= 1;
+            eavesdropper.send("cable-net", "1.1.1.11", &altered);
+        }
+        await_refused(&evenkeel, "hosts", &before, "sealed", 2, &|| ());
+        let before = refused(&evenkeel, "hosts");
+        eavesdropper.send("cable-net", "1.1.1.11", &packet);
+        await_refused(&evenkeel, "hosts", &before, "stale", 1, &|| ());
+        let told = told_by_hosts(&evenkeel, "host-memory");
+        assert_eq!(told.get("1.1.1.10"), Some(&figure), "{level}");
+    }
+    let table = evenkeel.cli("status");
+    assert!(table.contains("4 sealed"), "{table}");
+}
+
 #[test]
 fn figures_of_backends_hosts_by_the_users_own_collectd_are_told_with_the_backends() {
     let host = Host::new();
@@ -238,19 +315,7 @@ fn figures_of_backends_hosts_by_the_users_own_collectd_are_told_with_the_backend
         "the label is the user: {}",
         web.name
     );
-    // The servers' way to the operator's network, from one of their addresses.
-    host.shell(
-        "ip link add ops type veth peer name eth1 netns cable-net && ip link set ops up && \
-         ip address add 192.0.2.1/24 dev ops && ip route add 1.1.1.0/24 dev ops && \
-         ip -n cable-net link set eth1 up && \
-         ip -n cable-net route add 192.0.2.1/32 dev eth1 src 1.1.1.11",
-    );
-    let server = |more: &str| format!("<Server \"192.0.2.1\" \"25826\">\n{more}\n</Server>");
-    let sealed = |level: &str, user: &str, password: &str| {
-        server(&format!(
-            "SecurityLevel \"{level}\"\nUsername \"{user}\"\nPassword \"{password}\""
-        ))
-    };
+    connect_servers_to_operator(&host);
     let await_told = |figure: &str, backend: &str, expected: f64, by: &Collectd<'_>| {
         within(
             Duration::from_secs(30),
@@ -333,6 +398,65 @@ fn figures_of_backends_hosts_by_the_users_own_collectd_are_told_with_the_backend
     });
     let told = told_by_hosts(&evenkeel, "host-memory");
     assert_ne!(told.get("1.1.1.10"), Some(&666.0));
+}
+
+#[test]
+fn what_the_collectd_in_a_vm_measures_of_its_machine_arrives_and_is_told() {
+    let host = Host::new();
+    let section = "[collectd.forward]\nserver = '127.0.0.1:26001'\nsecurity = 'none'\n";
+    let evenkeel = Evenkeel::start_with(&host, Driver::Machine, section);
+    let web = Web::create(&host, evenkeel.door(), 1);
+    let types = host.path("run/types.db");
+    eventually("its types are written", || fs::metadata(&types).map(drop));
+    let listen = "<Listen \"127.0.0.1\" \"26001\">\n</Listen>";
+    let types = format!("TypesDB \"{}\"\n", types.display());
+    let server = Collectd::start(&host, "", "collector", listen, &types);
+    let vm = web.vms()[0].clone();
+    let name = format!(
+        "vm-{}.{}/",
+        vm.id,
+        web.name.split_once(".lb").map_or("", |name| name.0)
+    );
+    let newest = |list: &str| {
+        let values = server.values(&format!("{name}{list}"));
+        let numbers = values.iter().filter_map(|value| value.split_once('='));
+        numbers
+            .map(|(_, number)| number.parse::<f64>().unwrap_or(f64::NAN))
+            .collect::<Vec<_>>()
+    };
+    within(Duration::from_secs(60), "a real server has them", || {
+        web.fetch_from(&vm.address)?;
+        let known = server.known();
+        let of_vm = known.iter().filter_map(|list| list.strip_prefix(&name));
+        let of_nic =
+            |list: &&str| list.starts_with("interface-eth") && list.ends_with("/if_octets");
+        let nics: Vec<&str> = of_vm.filter(of_nic).collect();
+        let lists = ["memory/memory-used", "load/load"];
+        let has_all = lists
+            .iter()
+            .all(|list| known.contains(&format!("{name}{list}")));
+        if !has_all || nics.len() < 2 {
+            return Err(format!("{known:?}"));
+        }
+        let (memory, load) = (newest(lists[0]), newest(lists[1]));
+        let moved: f64 = nics.iter().flat_map(|nic| newest(nic)).sum();
+        assert!(memory[0] > 1e6, "{memory:?}");
+        assert!(
+            load.len() == 3 && load.iter().all(|load| *load >= 0.0),
+            "{load:?}"
+        );
+        // A rate has nothing to rise from at first.
+        match moved > 0.0 {
+            true => Ok(()),
+            false => Err(format!("nothing moved by {nics:?}")),
+        }
+    });
+    within(Duration::from_secs(30), "memory is told", || {
+        match memory(&evenkeel) {
+            Some(bytes) if bytes > 1e6 => Ok(()),
+            other => Err(other),
+        }
+    });
 }
 
 #[test]
