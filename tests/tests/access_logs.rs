@@ -168,3 +168,60 @@ fn requests_are_kept_over_a_balancer_without_a_machine_and_a_servers_end_costs_n
 fn requests_are_kept_over_a_machine_of_the_pool_and_a_servers_end_costs_none() {
     kept_over(Driver::Pooled);
 }
+
+#[test]
+fn what_a_full_disk_did_not_take_is_said_to_be_missing_when_there_is_room_again() {
+    let host = Host::new();
+    let logs = host.path("state/access-logs").display().to_string();
+    host.shell(&format!(
+        "umask 077 && mkdir -p {logs} && mount -t tmpfs -o size=1m tmpfs {logs}"
+    ));
+    let evenkeel = Evenkeel::start(&host, Driver::Process);
+    let web = Web::create(&host, evenkeel.door(), 1);
+    let address = web.vms().remove(0).address;
+    // How many lines are there, and how many are said to be missing.
+    let told = || {
+        let question =
+            json!({ "project": "p", "instance": "web", "path": "/asked", "limit": 1_000 });
+        let told = evenkeel.door().do_("info", "log", question);
+        let lines = told["lines"].as_array().cloned().unwrap_or_default();
+        let missing = lines.iter().filter_map(|line| line["dropped"].as_u64());
+        let missing: Vec<u64> = missing.collect();
+        (lines.len() - missing.len(), missing.iter().sum::<u64>())
+    };
+    let await_told = |asked: usize| {
+        eventually("each line is there or is said to be missing", || {
+            let (there, missing) = told();
+            match there + missing as usize == asked {
+                true => Ok(missing),
+                false => Err((there, missing)),
+            }
+        })
+    };
+    ask(&host, &address, "/asked/1");
+    assert_eq!(await_told(1), 0);
+    host.shell(&format!(
+        "dd if=/dev/zero of={logs}/fill bs=4k 2>&1 | grep -q 'No space left'"
+    ));
+    let mut asked = 1;
+    let is_trouble = |status: &str| status.contains("access logs are not kept");
+    // A few find room in what was begun.
+    eventually("status says that lines are not kept", || {
+        for _ in 0..10 {
+            asked += 1;
+            ask(&host, &address, &format!("/asked/{asked}"));
+        }
+        let status = evenkeel.cli("status");
+        is_trouble(&status).then_some(()).ok_or(status)
+    });
+    host.shell(&format!("rm {logs}/fill"));
+    assert!(await_told(asked) > 0, "it was full");
+    ask(&host, &address, "/asked/last");
+    await_told(asked + 1);
+    let table = evenkeel.cli("logs web --path /asked");
+    assert!(table.contains("lines are missing here"), "{table}");
+    eventually("status has nothing to say any more", || {
+        let status = evenkeel.cli("status");
+        (!is_trouble(&status)).then_some(()).ok_or(status)
+    });
+}
