@@ -192,6 +192,56 @@ fn a_tcp_instance_carries_bytes_both_ways_and_keeps_the_half_close(driver: Drive
     assert!(check.starts_with("connected in "), "{backend:#}");
 }
 
+/// How many questions of the checker's were answered so far.
+fn answered_probes(host: &Host) -> u64 {
+    let told = host.shell("curl --silent --fail http://127.0.0.1:7400/metrics");
+    let mut lines = told.lines();
+    let line = lines.find(|line| {
+        line.starts_with("evenkeel_checker_probes_total{") && line.contains("\"answered\"")
+    });
+    let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    count.map_or(0, |count| count as u64)
+}
+
+fn what_the_health_checker_asks_is_nobodys_traffic(driver: Driver) {
+    let host = Host::new();
+    let evenkeel = Evenkeel::start(&host, driver);
+    host.use_own_dns();
+    let cable = Servers::new(&host, "cable", &["1.1.1.10/24"]);
+    let _server = cable.tcp("one", "1.1.1.10:5432");
+    let door = evenkeel.door();
+    door.attach(SUBNET, &cable.interface);
+    let info = door.do_(
+        "create",
+        "instance",
+        json!({ "name": "db", "traffic_type": "tcp", "port": 6000, "subnet": SUBNET,
+                "backend": { "entities": ["1.1.1.10:5432"], "health-check": quick_checks(driver) } }),
+    );
+    let name = host_of(info["url"].as_str().expect("text"));
+    let before = answered_probes(&host);
+    eventually("the VM is asked", || {
+        let answered = answered_probes(&host);
+        (answered >= before + 8).then_some(()).ok_or(answered)
+    });
+    let counted = || {
+        let info = door.instance("db");
+        let of = |list: &str| info[list][0]["requests"].as_u64();
+        [of("vms"), of("backends")]
+    };
+    assert_eq!(counted(), [Some(0); 2]);
+
+    // One client is one session, in each figure and in the log.
+    host.shell(&format!("echo end | timeout 60 nc -N {name} 6000"));
+    eventually("the session is counted", || {
+        let counted = counted();
+        (counted == [Some(1); 2]).then_some(()).ok_or(counted)
+    });
+    eventually("the session is logged", || {
+        let log = evenkeel.cli("logs db");
+        (log.lines().count() == 1).then_some(()).ok_or(log)
+    });
+}
+
 #[test]
 fn who_does_not_wait_is_answered_at_once_and_info_tells_the_progress_until_it_serves() {
     let host = Host::new();
@@ -525,6 +575,7 @@ fn info_tells_how_each_vm_and_each_backend_stands(driver: Driver) {
 end_to_end::over_both_drivers! {
     the_missions_own_words_make_a_url_that_all_backends_answer,
     a_tcp_instance_carries_bytes_both_ways_and_keeps_the_half_close,
+    what_the_health_checker_asks_is_nobodys_traffic,
     the_number_of_vms_changes_while_no_request_is_lost,
     what_is_deleted_is_gone_from_the_world_within_seconds,
     what_is_deleted_before_it_ever_served_leaves_nothing_either,

@@ -1,7 +1,7 @@
 //! What the hot path asks of a policy with every connection and request, worked out once for each
 //! configuration: what is off costs the test of one flag.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use model::{ClientClose, Policy, ProxyVersion};
 
@@ -37,12 +37,14 @@ pub struct Edge {
     pub logs: bool,
     /// The address that clients reach.
     pub front: SocketAddrV4,
+    /// The address from which the checker asks, and no client.
+    pub checker: Option<Ipv4Addr>,
 }
 
 impl Edge {
-    /// Works it out, for clients that reach `front`.
+    /// Works it out, for clients that reach `front`, of whom `checker` is none.
     #[must_use]
-    pub fn new(policy: &Policy, front: SocketAddrV4) -> Self {
+    pub fn new(policy: &Policy, front: SocketAddrV4, checker: Option<Ipv4Addr>) -> Self {
         let limits = &policy.limits;
         let within = |bytes: u32| (bytes as usize).min(HEAD_BYTES_AT_MOST);
         Self {
@@ -66,6 +68,7 @@ impl Edge {
                 .unwrap_or_default(),
             logs: policy.access_log,
             front,
+            checker,
         }
     }
 }

@@ -76,7 +76,7 @@ impl Snapshot {
             },
             policy: Policy::default(),
             maglev: Arc::default(),
-            edge: Edge::new(&Policy::default(), NOWHERE),
+            edge: Edge::new(&Policy::default(), NOWHERE, None),
         }
     }
 }

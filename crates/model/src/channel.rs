@@ -140,6 +140,10 @@ pub struct BalancerConfig {
     /// How traffic is spread, bounded and passed on.
     #[serde(default)]
     pub policy: Policy,
+    /// The address from which the checker asks ([`crate::checker_address`]). What comes from there is answered by the
+    /// balancer itself or not at all, and is no traffic. Nobody's when absent: then a checker is a client.
+    #[serde(default)]
+    pub checker: Option<Ipv4Addr>,
 }
 
 /// One server behind the balancer.

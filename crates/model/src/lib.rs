@@ -42,7 +42,7 @@ pub use channel::{
 };
 pub use effect::{Effect, Subject, vm_key};
 pub use event::{Event, EventKind};
-pub use fence::CHECKER_MARK;
+pub use fence::{CHECKER_MARK, checker_address};
 pub use figure_query::{
     By, FigureAnswer, FigureName, FigureQuery, FigureRow, FigureRows, Unanswered,
 };

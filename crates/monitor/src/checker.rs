@@ -282,11 +282,13 @@ mod tests {
             address: *bound.ip(),
             port: bound.port(),
             traffic: TrafficType::Tcp,
+            from: None,
         };
         let nobody = ProbeTarget {
             address: Ipv4Addr::LOCALHOST,
             port: 1,
             traffic: TrafficType::Tcp,
+            from: None,
         };
         let mut checker = Checker::new(ProbeTiming::default());
         let mut changes = checker.changes();

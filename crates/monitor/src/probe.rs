@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use model::{CHECKER_MARK, TrafficType};
@@ -22,6 +23,8 @@ pub struct ProbeTarget {
     pub port: u16,
     /// HTTP is asked a question, TCP for a connection.
     pub traffic: TrafficType,
+    /// The address that the VM knows its checker by; a checker that has it not asks as a client does.
+    pub from: Option<Ipv4Addr>,
 }
 
 /// What came of it.
@@ -76,13 +79,11 @@ fn is_own_want(error: &io::Error) -> bool {
 
 async fn ask(target: ProbeTarget) -> io::Result<String> {
     let address = SocketAddrV4::new(target.address, target.port);
-    let mut stream = marked_socket()?.connect(address.into()).await?;
+    let mut stream = marked_socket(target.from)?.connect(address.into()).await?;
+    // A reset spares both sides the wait for a goodbye.
+    stream.set_zero_linger()?;
     match target.traffic {
-        TrafficType::Tcp => {
-            // A reset spares both sides the wait for a goodbye.
-            stream.set_zero_linger()?;
-            Ok("accepted a connection".into())
-        }
+        TrafficType::Tcp => Ok("accepted a connection".into()),
         TrafficType::Http => ask_http(&mut stream, address).await,
     }
 }
@@ -90,12 +91,34 @@ async fn ask(target: ProbeTarget) -> io::Result<String> {
 /// A socket whose packets get through to a VM that is fenced, and whose answers get back.
 ///
 /// Who may not set the mark asks without it: a VM that is open answers all the same, and one that is fenced is
-/// silent to this checker.
-fn marked_socket() -> io::Result<TcpSocket> {
+/// silent to this checker. One that is not on the VMs' machine has not got the address either; to the VM it is a client.
+fn marked_socket(from: Option<Ipv4Addr>) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    match SockRef::from(&socket).set_mark(CHECKER_MARK) {
-        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),
-        _ => Ok(socket),
+    match (SockRef::from(&socket).set_mark(CHECKER_MARK), from) {
+        (Ok(()), Some(from)) => bind(&socket, from)?,
+        (Err(e), _) if e.kind() != io::ErrorKind::PermissionDenied => return Err(e),
+        _ => {}
+    }
+    Ok(socket)
+}
+
+/// Asks from this address, where this machine has it. The port is chosen with the connection, so that as many can be
+/// had to each VM as there are ports.
+fn bind(socket: &TcpSocket, from: Ipv4Addr) -> io::Result<()> {
+    let late: libc::c_int = 1;
+    // SAFETY: the value is a number of the size that is given. A refusal costs ports and nothing else.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const late).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+    match socket.bind(SocketAddrV4::new(from, 0).into()) {
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
+        bound => bound,
     }
 }
 
@@ -168,6 +191,7 @@ mod tests {
             address: *bound.ip(),
             port: bound.port(),
             traffic: TrafficType::Http,
+            from: None,
         };
         (listener, target)
     }
@@ -183,8 +207,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_is_marked_as_the_checkers() {
-        let socket = marked_socket().unwrap();
+        let socket = marked_socket(None).unwrap();
         assert_eq!(SockRef::from(&socket).mark().unwrap(), CHECKER_MARK);
+    }
+
+    #[tokio::test]
+    async fn a_probe_comes_from_the_checkers_address_where_the_machine_has_it() {
+        let absent = Ipv4Addr::new(192, 0, 2, 1);
+        for (from, seen) in [
+            ([127, 0, 0, 9].into(), [127, 0, 0, 9]),
+            (absent, [127, 0, 0, 1]),
+        ] {
+            let (listener, mut target) = listener().await;
+            (target.traffic, target.from) = (TrafficType::Tcp, Some(from));
+            let (result, accepted) = tokio::join!(probe(target, DEADLINE), listener.accept());
+            assert!(result.unwrap().answered);
+            assert_eq!(accepted.unwrap().1.ip(), Ipv4Addr::from(seen));
+        }
     }
 
     #[tokio::test]

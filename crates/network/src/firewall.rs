@@ -8,7 +8,9 @@
 //!    ekf7:        its MAC, its IPv4 and ARP sender,       from_vm:     the same
 //!                 or drop                                 ekt7:        the same for the tenant NIC
 //!    forward:     from the fenced: drop                   postrouting: to the fenced: drop
-//!    postrouting: to the fenced: ARP, the checker,
+//!    postrouting: from the checker's address: the
+//!                 checker, or drop
+//!                 to the fenced: ARP, the checker,
 //!                 or drop
 //!  table inet ek
 //!    input:   from the fenced: answers to the checker, or drop
@@ -47,7 +49,7 @@ mod record;
 mod standing;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use record::{LinkKind, Record};
@@ -66,6 +68,8 @@ pub(crate) struct Firewall {
     table: String,
     /// The one address and UDP port of the host to which VMs may speak first.
     figures: Option<SocketAddrV4>,
+    /// The address from which checkers alone speak to VMs.
+    checker: Option<Ipv4Addr>,
     known: Mutex<BTreeMap<u64, Known>>,
 }
 
@@ -88,12 +92,19 @@ struct Known {
 }
 
 impl Firewall {
-    /// Rules in tables of this name, which let VMs send their figures to `figures`.
-    pub(crate) fn new(nft: Nft, table: &str, figures: Option<SocketAddrV4>) -> Self {
+    /// Rules in tables of this name, which let VMs send their figures to `figures`, and checkers alone speak from
+    /// `checker`.
+    pub(crate) fn new(
+        nft: Nft,
+        table: &str,
+        figures: Option<SocketAddrV4>,
+        checker: Option<Ipv4Addr>,
+    ) -> Self {
         Self {
             nft,
             table: table.to_owned(),
             figures,
+            checker,
             known: Mutex::default(),
         }
     }

@@ -1,15 +1,16 @@
 //! The front bridge, where clients reach VMs.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use model::Mac;
+use model::{Mac, checker_address};
 
 use crate::firewall::Side;
 use crate::network::{Object, Shared};
 use crate::{Network, NetworkError, sysctl};
 
 impl Network {
-    /// Makes the front bridge in the host's namespace, up, with the gateway's address and nothing else, and
+    /// Makes the front bridge in the host's namespace, up, with the gateway's address, the checkers' and nothing else, and
     /// the rules that keep VMs from the host and from each other.
     ///
     /// The host's `bridge-nf-call-*` settings stay as they are: others' rules may rely on them, and a bridge
@@ -73,7 +74,7 @@ impl Shared {
         let link = netlink.ensure_bridge(&bridge, self.front_mac()).await?;
         sysctl::disable_ipv6(&self.host, &bridge).await?;
         netlink
-            .ensure_address(&link, self.front.addr(), self.front.prefix_len())
+            .ensure_addresses(&link, &self.front_addresses())
             .await
     }
 
@@ -81,6 +82,14 @@ impl Shared {
         let netlink = self.host_netlink().await?;
         netlink.delete_by_name(&self.names.front_bridge()).await?;
         self.firewall.remove_tables(&self.host).await
+    }
+
+    /// The gateway's address, by which the host is reached and from which it speaks, and that from which checkers ask.
+    /// The latter brings no route of its own, so nobody speaks from it who does not ask for it.
+    pub(crate) fn front_addresses(&self) -> Vec<(Ipv4Addr, u8)> {
+        let gateway = (self.front.addr(), self.front.prefix_len());
+        let checker = checker_address(self.front).map(|address| (address, 32));
+        std::iter::once(gateway).chain(checker).collect()
     }
 
     /// `06:00` and the gateway's address: unique in the front network, and never a VM's, which begin

@@ -107,8 +107,8 @@ impl Shared {
         let bridge = host.links.get(&self.names.front_bridge());
         match bridge.filter(|bridge| bridge.is_bridge && bridge.is_up && host.is_guarded) {
             Some(bridge) => {
-                let (address, prefix) = (self.front.addr(), self.front.prefix_len());
-                netlink.has_address(bridge, address, prefix).await
+                let addresses = self.front_addresses();
+                netlink.has_addresses(bridge, &addresses).await
             }
             None => Ok(false),
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
-use model::{ProjectId, VmId};
+use model::{ProjectId, VmId, checker_address};
 use rustix::thread::CapabilitySet;
 
 use crate::firewall::Firewall;
@@ -72,7 +72,12 @@ impl Network {
         let figures = figures.map(|port| SocketAddrV4::new(config.front.addr(), port));
         Ok(Self {
             shared: Arc::new(Shared {
-                firewall: Firewall::new(Nft::find()?, names.prefix(), figures),
+                firewall: Firewall::new(
+                    Nft::find()?,
+                    names.prefix(),
+                    figures,
+                    checker_address(config.front),
+                ),
                 names,
                 front: config.front,
                 host: Namespace::current()?,

@@ -46,7 +46,7 @@ pub(crate) async fn configure(
     let link = inside.existing_link(name).await?;
     inside.bring_up(&link, Some(nic.mac)).await?;
     inside
-        .ensure_address(&link, nic.address, nic.prefix)
+        .ensure_addresses(&link, &[(nic.address, nic.prefix)])
         .await?;
     match nic.gateway {
         Some(gateway) => inside.ensure_default_route(&link, gateway, metric).await,

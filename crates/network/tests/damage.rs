@@ -77,6 +77,10 @@ const TO_ANY_VM: &[Damage] = &[
     damage(&["ip link del ek-front"], [true, true, false]),
     damage(&["ip link set ek-front down"], [true, true, false]),
     damage(&["ip addr flush dev ek-front"], [true, false, false]),
+    damage(
+        &["ip addr del 10.200.255.254/32 dev ek-front"],
+        [true, false, false],
+    ),
     damage(&["ip -n ek-p1 link del br1"], [false, false, true]),
     damage(&["ip -n ek-p1 link set br1 down"], [false, false, true]),
     damage(&["ip link set ekf1 down"], [false, true, false]),

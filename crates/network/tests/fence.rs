@@ -299,6 +299,37 @@ fn a_machine_on_the_front_bridge_itself_is_shut_out_too() {
 }
 
 #[test]
+fn nobody_but_the_checker_speaks_from_the_checkers_address() {
+    in_own_host(async || {
+        let scene = Scene::set(Driver::Process).await;
+        run("ip netns add neighbour");
+        run("ip link add side type veth peer name eth0 netns neighbour");
+        run("ip link set side master ek-front up");
+        run("ip -n neighbour addr add 10.200.255.254/16 dev eth0");
+        run("ip -n neighbour link set eth0 up");
+        let neighbour = namespace("neighbour");
+        let connect = |mark: Option<u32>| {
+            let from: Ipv4Addr = "10.200.255.254".parse().unwrap();
+            let to = std::net::SocketAddrV4::new(scene.guest.nics.front.address, 80);
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            if let Some(mark) = mark {
+                socket.set_mark(mark).unwrap();
+            }
+            let from = std::net::SocketAddrV4::new(from, 0);
+            socket.bind(&from.into()).unwrap();
+            socket.connect_timeout(&to.into(), support::SILENCE)
+        };
+        let outcome = |result: std::io::Result<()>| result.map_err(|error| error.kind());
+        assert_eq!(outcome(connect(Some(model::CHECKER_MARK))), Ok(()));
+        let forged = Err(ErrorKind::TimedOut);
+        assert_eq!(outcome(connect(None)), forged, "a program of the host");
+        let beside = inside(&neighbour, || connect(None));
+        assert_eq!(outcome(beside), forged, "a machine on the bridge");
+    });
+}
+
+#[test]
 fn only_what_the_checker_asked_for_comes_back_from_a_fenced_vm() {
     in_own_host(async || {
         let scene = Scene::set(Driver::Process).await;

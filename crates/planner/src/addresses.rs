@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use model::{Ledger, Mac, PersistentMap, ProjectId, SubnetId, Timestamp, VmId};
+use model::{Ledger, Mac, PersistentMap, ProjectId, SubnetId, Timestamp, VmId, checker_address};
 
 use crate::Settings;
 use crate::counts::Counted;
@@ -58,18 +58,19 @@ impl<'a> Addresses<'a> {
         Some((front, tenant))
     }
 
-    /// The lowest front address that no VM has, that does not rest, that DNS does not name, and that is not the
-    /// host's own.
+    /// The lowest front address that no VM has, that does not rest, that DNS does not name, and that is neither the
+    /// host's own nor the checkers'.
     fn take_front(&mut self, front: Ipv4Net) -> Option<Ipv4Addr> {
         let margin = u32::from(front.prefix_len() < 31);
         let first = u32::from(front.network()).saturating_add(margin);
         let last = u32::from(front.broadcast()).saturating_sub(margin);
         let last = last.min(first.saturating_add(MOST_CANDIDATES - 1));
+        let checker = checker_address(front);
         let from = first.max(self.counted.front_from());
         let free = (from..=last).find(|address| {
             let address = Ipv4Addr::from(*address);
             let is_taken = self.counted.is_front(address) || self.resting.contains_key(&address);
-            !is_taken && address != front.addr()
+            !is_taken && address != front.addr() && Some(address) != checker
         });
         let next = free.unwrap_or(last).saturating_add(1);
         self.counted.look_for_fronts_from(next.max(from));

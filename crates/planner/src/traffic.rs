@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::{
     BackendConfig, BackendHost, BalancerConfig, Generation, Instance, InstanceLayout, MAX_BACKENDS,
-    ResolvedName, ScaleLayout,
+    ResolvedName, ScaleLayout, checker_address,
 };
 
 use crate::Inputs;
@@ -15,6 +15,7 @@ use crate::draft::Draft;
 /// Brings each instance's configuration up to what its user asked for and its host names resolve to.
 /// The generation rises only when something in it changed.
 pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Draft) {
+    let checker = checker_address(inputs.settings.front);
     for id in &layout.ids {
         let Some(instance) = inputs.intent.instances.get(id) else {
             continue;
@@ -27,7 +28,7 @@ pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Draft) {
         match layout.instances.get_mut(id) {
             None => {
                 let vms = BTreeMap::new();
-                let config = balancer_config(instance, backends, generation);
+                let config = balancer_config(instance, backends, checker, generation);
                 let made = InstanceLayout {
                     project: instance.project,
                     config,
@@ -42,8 +43,8 @@ pub(crate) fn plan_configs(inputs: Inputs<'_>, layout: &mut Draft) {
                 layout.instances.insert(*id, Arc::new(made));
             }
             Some(standing) => {
-                if !is_current(&standing.config, instance, &backends) {
-                    let config = balancer_config(instance, backends, generation.next());
+                if !is_current(&standing.config, instance, &backends, checker) {
+                    let config = balancer_config(instance, backends, checker, generation.next());
                     Arc::make_mut(standing).config = config;
                 }
                 if standing.resolved != resolved {
@@ -126,6 +127,7 @@ fn backend_configs(
 fn balancer_config(
     instance: &Instance,
     backends: Vec<BackendConfig>,
+    checker: Option<Ipv4Addr>,
     generation: Generation,
 ) -> BalancerConfig {
     BalancerConfig {
@@ -137,11 +139,17 @@ fn balancer_config(
         health_check: instance.health_check.clone(),
         timeouts: instance.timeouts.clone(),
         policy: instance.policy.clone(),
+        checker,
     }
 }
 
 /// Whether a configuration is that one, whatever its generation.
-fn is_current(config: &BalancerConfig, asked: &Instance, servers: &[BackendConfig]) -> bool {
+fn is_current(
+    config: &BalancerConfig,
+    asked: &Instance,
+    servers: &[BackendConfig],
+    checker: Option<Ipv4Addr>,
+) -> bool {
     // Named one by one, so that none is forgotten that is added.
     let BalancerConfig {
         generation: _,
@@ -152,6 +160,7 @@ fn is_current(config: &BalancerConfig, asked: &Instance, servers: &[BackendConfi
         health_check,
         timeouts,
         policy,
+        checker: asking_from,
     } = config;
     *instance == asked.name
         && *traffic == asked.traffic
@@ -160,6 +169,7 @@ fn is_current(config: &BalancerConfig, asked: &Instance, servers: &[BackendConfi
         && *health_check == asked.health_check
         && *timeouts == asked.timeouts
         && *policy == asked.policy
+        && *asking_from == checker
 }
 
 /// The addresses of one backend, none while its name has no answer.

@@ -274,7 +274,7 @@ impl Deployment {
             maglev: Arc::new(tables(&config.policy.algorithm, &targets)),
             targets,
             policy: config.policy.clone(),
-            edge: Edge::new(&config.policy, address),
+            edge: Edge::new(&config.policy, address, config.checker),
         }
     }
 

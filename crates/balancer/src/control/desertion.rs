@@ -1,9 +1,10 @@
 //! Since when no client is seen: what the host waits for before it takes a VM away whose clients are to go.
 //!
 //! It is looked at once in each turn of the control thread, a few times in a second. A connection that begins and
-//! ends between two looks is seen by the request that it carried. The checker's probes are over HTTP no requests,
-//! and last for a moment; over TCP nothing tells them from clients, so there only what is open counts. A process
-//! that was replaced lives for as long as it has connections, so it stands for them.
+//! ends between two looks is seen by the request that it carried. The checker's probes are counted nowhere, but those of
+//! one on another machine, which come as a client's do: over HTTP they are no requests; over TCP nothing tells them from
+//! clients, so there only what is open counts. A process that was replaced lives for as long as it has connections, so
+//! it stands for them.
 
 use std::time::Instant;
 

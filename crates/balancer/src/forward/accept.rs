@@ -238,12 +238,16 @@ impl Worker {
     }
 
     pub(super) fn admit(&mut self, socket: OwnedFd, address: SocketAddrV4, counted: bool) {
-        let own = self.is_own(address);
+        let from_checker = self.context.snapshot.edge.checker == Some(*address.ip());
+        let own = from_checker || self.is_own(address);
         if own && counted {
             self.context.free_place();
         }
         if own && self.context.snapshot.traffic == TrafficType::Tcp {
-            let _ = Wire::ready(socket).send([GREETING, b""], true);
+            // To the checker its connection is the answer, and is closed with this.
+            if !from_checker {
+                let _ = Wire::ready(socket).send([GREETING, b""], true);
+            }
             return;
         }
         if !own {

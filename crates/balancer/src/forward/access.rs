@@ -3,8 +3,8 @@
 //! An entry lies in memory that is used again and again, and nobody but its connection knows it until it is written.
 //! Where no log is wanted there is no entry, and all that is left is the test of an option.
 //!
-//! Two kinds of requests are never written: the balancer's own, and the checker's (`OPTIONS *` with
-//! `Max-Forwards: 0`), of which there is one each second.
+//! Two kinds of requests are never written: the balancer's own, and the checker's, which are known by the address that
+//! they come from and not by what they ask.
 
 use std::io::Write;
 

@@ -253,13 +253,13 @@ impl HttpSession {
             peer.wire.readable = true;
         }
         let counters = context.counters();
-        match reason {
-            Reason::LastHop | Reason::Progress | Reason::NotAllowed => {}
-            Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
-            _ => add(&counters.errors, 1),
-        }
-        // The host's and the balancer's own questions are no traffic.
-        if !matches!(reason, Reason::LastHop | Reason::Progress) {
+        // The checker's and the balancer's own questions are no traffic.
+        if !peer.own && reason != Reason::Progress {
+            match reason {
+                Reason::LastHop | Reason::NotAllowed => {}
+                Reason::Rejected(_) | Reason::RequestTimeout => add(&counters.rejected, 1),
+                _ => add(&counters.errors, 1),
+            }
             counters.count_answer(reason.status());
         }
         self.give_up(Outcome::of(reason), context);
@@ -308,10 +308,9 @@ impl HttpSession {
         Step::Reset
     }
 
-    /// The balancer answers by itself. What the checker and the balancer itself ask is not logged.
+    /// The balancer answers by itself. What the checker and the balancer itself ask has no entry.
     fn note_reply(&mut self, reason: Reason, peer: &Peer, context: &mut Context) {
-        if matches!(reason, Reason::LastHop | Reason::Progress) {
-            self.entry = None;
+        if reason == Reason::Progress {
             return;
         }
         if self.entry.is_none() {

@@ -130,8 +130,9 @@ impl HttpSession {
         if head.target == context.shared.own_target.as_bytes() {
             return self.reply(Reason::Progress, peer, context, scratch);
         }
-        if head.hops_left == Some(0) {
-            return self.reply(Reason::LastHop, peer, context, scratch);
+        // The checker's address is exempt from all that holds for clients, so nothing else can be had from there.
+        if peer.own && head.hops_left != Some(0) {
+            return Step::Reset;
         }
         self.entry = context.open_entry(AccessKind::Http, peer);
         let id = context.next_request_id();
@@ -139,6 +140,9 @@ impl HttpSession {
             let name = &context.snapshot.policy.forwarding.request_id;
             let id = id.zip(name.as_deref().map(str::as_bytes));
             entry.describe(&head, id, peer.trusted);
+        }
+        if head.hops_left == Some(0) {
+            return self.reply(Reason::LastHop, peer, context, scratch);
         }
         let mut exchange = Exchange::begin(&head);
         let body = exchange

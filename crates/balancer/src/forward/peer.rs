@@ -20,7 +20,8 @@ pub struct Peer {
     pub wire: Wire,
     /// The client's address.
     pub address: SocketAddrV4,
-    /// Whether this is the balancer's own request, which no figure counts.
+    /// Whether this is the balancer's own request or the checker's, which no figure counts, no limit holds and no
+    /// backend gets.
     pub own: bool,
     /// Whether it takes one of the places that there are for connections.
     pub counted: bool,

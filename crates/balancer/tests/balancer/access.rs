@@ -164,6 +164,27 @@ fn a_request_that_went_well_is_told_with_all_that_is_known_of_it() {
 }
 
 #[test]
+fn the_checkers_question_is_told_of_a_client_and_not_of_the_checker() {
+    in_namespace(|| {
+        let (log, host) = Log::of(Options::default());
+        let origin = Origin::http(|_| plain("hello"));
+        let mut config = http_config(1, &[origin.address]);
+        config.checker = Some(Ipv4Addr::new(127, 0, 9, 9));
+        host.serve(&config);
+        for from in [[127, 0, 9, 9], [127, 0, 1, 7]] {
+            let mut asking = Client::connect_from(from, host.front());
+            asking.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+            assert_eq!(asking.reply(false).unwrap().status, 200);
+        }
+        let line = log.next();
+        assert_eq!(line.head.client.ip().octets(), [127, 0, 1, 7]);
+        assert_eq!((&*line.method, &*line.path), ("OPTIONS", "*"));
+        assert_eq!(line.head.status, 200);
+        assert_eq!(line.head.termination, Termination::Complete);
+    });
+}
+
+#[test]
 fn a_trace_is_passed_on_as_it_is_and_logged_if_it_is_one() {
     in_namespace(|| {
         let (log, host) = Log::of(Options::default());

@@ -8,6 +8,8 @@ mod algorithms;
 #[cfg(test)]
 mod alone;
 #[cfg(test)]
+mod checker;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod control;

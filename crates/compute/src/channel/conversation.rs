@@ -178,6 +178,7 @@ mod tests {
                 criteria: Criteria::default(),
             },
             timeouts: Timeouts::default(),
+            checker: None,
             policy: Policy::default(),
         };
         Wanted {

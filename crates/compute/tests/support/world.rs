@@ -329,6 +329,7 @@ pub fn config(generation: u64) -> BalancerConfig {
             criteria: Criteria::default(),
         },
         timeouts: Timeouts::default(),
+        checker: None,
         policy: Policy::default(),
     }
 }

@@ -179,6 +179,7 @@ fn targets(layout: &Layout) -> BTreeMap<VmId, ProbeTarget> {
                     address: vm.front.address,
                     port,
                     traffic,
+                    from: config.checker,
                 },
             )
         })

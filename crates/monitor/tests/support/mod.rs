@@ -32,6 +32,7 @@ pub async fn answers_all() -> ProbeTarget {
         address: *bound.ip(),
         port: bound.port(),
         traffic: TrafficType::Tcp,
+        from: None,
     }
 }
 

@@ -11,6 +11,9 @@ impl Firewall {
     /// A port of the front goes on to hear ARP and the checker, whose mark a frame still has that comes from
     /// the host itself, and to speak to the host, which sees to whom ([`Self::front_guard`]). What is on the
     /// front bridge beside the host, which nothing of ours is, hears nothing of it.
+    ///
+    /// What comes from the checkers' address is exempt from what VMs do with clients, so it is held to the mark,
+    /// whether a program of the host sent it, a machine on the bridge, or somebody whose packets the host passes on.
     pub(super) fn port_guard(&self, side: Side) -> Chains {
         let ports = format!("iifname \"{}*\" goto from_vm", self.port_prefix(side));
         let by_port = ["iifname vmap @ports".to_owned(), "drop".to_owned()];
@@ -24,10 +27,15 @@ impl Firewall {
             Side::Front => {
                 let all_but_the_checker =
                     format!("oifname @fenced ether type != arp meta mark != {CHECKER_MARK} drop");
+                let forged = self.checker.map(|address| {
+                    let to = self.port_prefix(side);
+                    format!("oifname \"{to}*\" ip saddr {address} meta mark != {CHECKER_MARK} drop")
+                });
+                let to_vms: Vec<String> = forged.into_iter().chain([all_but_the_checker]).collect();
                 chains
                     .chain("prerouting", Some(BEFORE), &[ports])
                     .chain("forward", Some("forward priority 0"), &[mute])
-                    .chain("postrouting", Some(AFTER), &[all_but_the_checker])
+                    .chain("postrouting", Some(AFTER), &to_vms)
             }
             Side::Tenant => chains
                 .chain("prerouting", Some(BEFORE), &[mute, ports])

@@ -16,49 +16,50 @@ use super::{Link, Netlink, absent_is_fine};
 use crate::NetworkError;
 
 impl Netlink {
-    /// Leaves `link` with exactly this IPv4 address.
-    pub(crate) async fn ensure_address(
+    /// Leaves `link` with exactly these IPv4 addresses, each with the length of its network.
+    pub(crate) async fn ensure_addresses(
         &self,
         link: &Link,
-        address: Ipv4Addr,
-        prefix: u8,
+        wanted: &[(Ipv4Addr, u8)],
     ) -> Result<(), NetworkError> {
-        let mut is_there = false;
+        let mut missing = wanted.to_vec();
         for message in self.addresses(link).await? {
             let Some(has) = ipv4_address(&message.attributes) else {
                 continue;
             };
-            if (has, message.header.prefix_len) == (address, prefix) {
-                is_there = true;
+            let is = |wanted: &(Ipv4Addr, u8)| *wanted == (has, message.header.prefix_len);
+            if wanted.iter().any(is) {
+                missing.retain(|wanted| !is(wanted));
             } else {
                 let removal = self.handle.address().del(message).execute();
                 self.done(format!("remove {has} from {}", link.name), removal)
                     .await?;
             }
         }
-        if is_there {
-            return Ok(());
+        for (address, prefix) in missing {
+            let addition = self
+                .handle
+                .address()
+                .add(link.index, address.into(), prefix)
+                .execute();
+            self.done(format!("add {address}/{prefix} to {}", link.name), addition)
+                .await?;
         }
-        let addition = self
-            .handle
-            .address()
-            .add(link.index, address.into(), prefix)
-            .execute();
-        self.done(format!("add {address}/{prefix} to {}", link.name), addition)
-            .await
+        Ok(())
     }
 
-    /// Whether `link` has this IPv4 address.
-    pub(crate) async fn has_address(
+    /// Whether `link` has these IPv4 addresses.
+    pub(crate) async fn has_addresses(
         &self,
         link: &Link,
-        address: Ipv4Addr,
-        prefix: u8,
+        wanted: &[(Ipv4Addr, u8)],
     ) -> Result<bool, NetworkError> {
         let addresses = self.addresses(link).await?;
-        Ok(addresses.iter().any(|message| {
-            ipv4_address(&message.attributes) == Some(address)
-                && message.header.prefix_len == prefix
+        Ok(wanted.iter().all(|(address, prefix)| {
+            addresses.iter().any(|message| {
+                ipv4_address(&message.attributes) == Some(*address)
+                    && message.header.prefix_len == *prefix
+            })
         }))
     }
 

@@ -91,6 +91,21 @@ fn a_front_address_that_rests_or_stands_in_dns_or_is_the_hosts_is_not_handed_out
 }
 
 #[test]
+fn the_checkers_address_is_no_vms_and_is_told_to_all_balancers() {
+    let mut bench = Bench::with([instance_of(1, 5)]);
+    bench.settings.front = "10.200.0.1/29".parse().expect("a CIDR");
+    bench.plan();
+    let fronts: Vec<_> = bench.vms(1).values().map(|vm| vm.front.address).collect();
+    assert_eq!(
+        fronts,
+        ["10.200.0.2", "10.200.0.3", "10.200.0.4", "10.200.0.5"].map(address)
+    );
+    let layout = bench.layout.instances.get(&model::InstanceId(1));
+    let checker = layout.expect("it is planned").config.checker;
+    assert_eq!(checker, Some(address("10.200.0.6")));
+}
+
+#[test]
 fn a_full_front_network_gives_no_vm_and_the_report_says_so() {
     let mut bench = Bench::with([instance_of(1, 2)]);
     bench.settings.front = "10.200.0.1/30".parse().expect("a CIDR");

@@ -30,6 +30,7 @@ fn sound() -> BalancerConfig {
         },
         timeouts: Timeouts::default(),
         policy: Policy::default(),
+        checker: None,
     }
 }
 

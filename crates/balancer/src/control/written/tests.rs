@@ -18,6 +18,7 @@ fn whole() -> Value {
         },
         "timeouts": {"connect_ms": 1, "request_head_ms": 1, "response_ms": 1, "keep_alive_ms": 1,
             "idle_ms": 1, "total_ms": null},
+        "checker": "10.200.255.254",
         "policy": {
             "algorithm": {"name": "maglev", "key": {"header": "X-User"}},
             "slow_start_ms": 1, "drain_ms": 1,

@@ -59,5 +59,6 @@ fn config(
         },
         timeouts: Timeouts::default(),
         policy: Policy::default(),
+        checker: None,
     }
 }
