@@ -27,6 +27,8 @@ pub enum Condition {
     Serving,
     /// It answers, but something that was asked for is not there.
     Degraded,
+    /// Its VMs serve, and none of its backends is up: HTTP requests are answered with 503, TCP sessions reset.
+    NoBackend,
     /// It does not answer yet.
     Pending,
     /// It does not answer, and did before.

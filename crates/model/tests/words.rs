@@ -113,7 +113,7 @@ fn assert_read<T: DeserializeOwned>(words: &[String], count: usize) {
 
 #[test]
 fn the_words_are_those_that_are_read_and_written() {
-    assert_read::<Condition>(&of("Conditions"), 5);
+    assert_read::<Condition>(&of("Conditions"), 6);
     assert_read::<Verdict>(&of("States of VMs"), 4);
     assert_read::<BackendHealth>(&of("Health of backends"), 3);
     assert_read::<EventKind>(&of("Kinds of events"), EventKind::ALL.len());

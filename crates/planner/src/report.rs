@@ -129,17 +129,20 @@ fn instance_report(
     let backends = backends::backend_reports(inputs, asked, standing);
     waiting_for.extend(backends::first_checks_waiting(inputs, standing, &backends));
     let in_effect = waiting_for.is_empty();
-    waiting_for.extend(backends.iter().filter_map(backends::backend_waiting));
-    if asked.backends.is_empty() {
-        let why = "none was given, so every request is answered for want of one";
-        waiting_for.push(waiting("backends".into(), why.into()));
-    }
     let serves = standing.vms.values().any(VmLayout::is_serving);
-    let condition = match (waiting_for.is_empty(), serves, addresses.is_empty()) {
-        (true, ..) => Condition::Serving,
-        (false, true, _) => Condition::Degraded,
-        (false, false, true) => Condition::Pending,
-        (false, false, false) => Condition::Failing,
+    let lack = backends::lack(asked, &backends);
+    let condition = match (serves, addresses.is_empty()) {
+        (true, _) if lack.is_some() => Condition::NoBackend,
+        (true, _) => Condition::Degraded,
+        (false, true) => Condition::Pending,
+        (false, false) => Condition::Failing,
+    };
+    // What weighs most comes first.
+    waiting_for.splice(0..0, lack.filter(|_| serves || asked.backends.is_empty()));
+    waiting_for.extend(backends.iter().filter_map(backends::backend_waiting));
+    let condition = match waiting_for.is_empty() {
+        true => Condition::Serving,
+        false => condition,
     };
     InstanceReport {
         generation: asked.generation,

@@ -93,6 +93,7 @@ impl Known {
         let words = match report.condition {
             Condition::Serving => "it serves as it was asked for",
             Condition::Degraded => "it serves, and something is missing",
+            Condition::NoBackend => "its VMs serve, and nobody is answered by a backend",
             Condition::Pending => "it does not serve yet",
             Condition::Failing => "it does not serve any more",
             Condition::Deleting => "it is being taken apart",

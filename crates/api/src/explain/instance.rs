@@ -43,9 +43,14 @@ pub(crate) struct Evidence<'e> {
 pub(crate) fn explain_instance(known: &Evidence<'_>) -> Explanation {
     let mut findings = installation(known);
     if let Some(report) = known.report {
+        let mut of_backends = backends(known, report);
+        // What weighs most comes first.
+        if report.condition == Condition::NoBackend {
+            findings.append(&mut of_backends);
+        }
         findings.extend(missing(report));
         findings.extend(report.vms.iter().filter_map(|vm| machine(known, vm)));
-        findings.extend(backends(known, report));
+        findings.extend(of_backends);
     }
     findings.extend(requests(known));
     findings.extend(number_of_vms(known));
@@ -75,6 +80,9 @@ fn summary(known: &Evidence<'_>) -> String {
     let words = match report.condition {
         Condition::Serving => "it serves as it was asked for",
         Condition::Degraded => "it answers, but something that was asked for is not there",
+        Condition::NoBackend => {
+            "no backend is up, so requests are answered with 503 and sessions reset"
+        }
         Condition::Pending => "it does not answer yet",
         Condition::Failing => "it does not answer, and did before",
         Condition::Deleting => "it was deleted and is being taken apart",
@@ -106,7 +114,8 @@ fn installation(known: &Evidence<'_>) -> Vec<Finding> {
 fn missing(report: &InstanceReport) -> Vec<Finding> {
     let known_better = |what: &str| {
         let of_vm = report.vms.iter().any(|vm| what == format!("VM {}", vm.id));
-        of_vm || what.starts_with("backend ")
+        let of_all = report.condition == Condition::NoBackend && what == "backends";
+        of_vm || of_all || what.starts_with("backend ")
     };
     let waiting = report.waiting_for.iter();
     waiting

@@ -127,9 +127,9 @@ fn seen<'s>(sources: &'s Sources, nothing: &'s Nothing) -> Vec<Seen<'s>> {
 }
 
 impl Seen<'_> {
-    fn is_as_asked(&self) -> bool {
+    fn is(&self, condition: Condition) -> bool {
         let report = self.report;
-        report.is_some_and(|report| report.condition == Condition::Serving)
+        report.is_some_and(|report| report.condition == condition)
     }
 
     fn serving_vms(&self) -> usize {
@@ -208,12 +208,17 @@ impl<T> Figure<T> {
     }
 }
 
-fn instance_figures<'s>() -> [Figure<Seen<'s>>; 5] {
+fn instance_figures<'s>() -> [Figure<Seen<'s>>; 6] {
     [
         Figure::gauge(
             "evenkeel_lb_serving",
             "Whether all is as its user asked.",
-            |seen| Some(bit(seen.is_as_asked())),
+            |seen| Some(bit(seen.is(Condition::Serving))),
+        ),
+        Figure::gauge(
+            "evenkeel_lb_without_backend",
+            "Whether its VMs serve and none of its backends is up.",
+            |seen| Some(bit(seen.is(Condition::NoBackend))),
         ),
         Figure::gauge(
             "evenkeel_lb_wanted_vms",

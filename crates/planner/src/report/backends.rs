@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use model::{
     Backend, BackendConfig, BackendHealth, BackendReport, BackendStatus, Instance, InstanceLayout,
-    MAX_BACKENDS, Timestamp, Verdict, Waiting,
+    MAX_BACKENDS, Timestamp, TrafficType, Verdict, Waiting,
 };
 
 use super::waiting;
@@ -33,6 +33,24 @@ pub(super) fn backend_reports(
         }
     }
     reports
+}
+
+/// That no backend can be up for any VM, and what the first of them came to. One of which VMs do not say the same is up
+/// for some, and one that was not asked yet is given traffic while no other is up.
+pub(super) fn lack(asked: &Instance, backends: &[BackendReport]) -> Option<Waiting> {
+    let may_serve = |it: &BackendReport| it.address.is_some() && it.health != BackendHealth::Down;
+    if backends.iter().any(may_serve) {
+        return None;
+    }
+    let so = match asked.traffic {
+        TrafficType::Http => "so every request is answered with 503",
+        TrafficType::Tcp => "so every session is reset",
+    };
+    let why = match backends.first() {
+        Some(first) => format!("none is up, {so}; {}: {}", first.entity, first.last_check),
+        None => format!("none was given, {so}"),
+    };
+    Some(waiting("backends".into(), why))
 }
 
 /// What keeps a backend from taking traffic, if something does.

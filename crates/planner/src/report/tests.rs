@@ -70,6 +70,41 @@ fn a_backend_that_is_down_for_one_vm_degrades() {
 }
 
 #[test]
+fn an_instance_none_of_whose_backends_is_up_says_so_first() {
+    let first = |change: &dyn Fn(&mut Bench)| {
+        let mut bench = serving(2);
+        bench.asked(1).backends.push(backend("db.test"));
+        change(&mut bench);
+        let report = account(&mut bench);
+        let first = report.waiting_for.first();
+        let line = first.map(|waiting| format!("{}: {}", waiting.what, waiting.why));
+        (report.condition, report.in_effect, line.unwrap_or_default())
+    };
+    let down = |bench: &mut Bench, vm| {
+        say_of_backend(bench, vm, BackendHealth::Down, "404 Not Found in 1 ms");
+    };
+    let all_down = first(&|bench| {
+        down(bench, 1);
+        down(bench, 2);
+    });
+    let line = "backends: none is up, so every request is answered with 503; 1.1.1.10:8080: 404 Not Found in 1 ms";
+    assert_eq!(all_down, (Condition::NoBackend, true, line.to_owned()));
+    let for_one = first(&|bench| down(bench, 1));
+    assert_eq!(for_one.0, Condition::Degraded, "another VM's is up");
+    let none = first(&|bench| bench.asked(1).backends.clear());
+    let line = "backends: none was given, so every request is answered with 503";
+    assert_eq!((none.0, &*none.2), (Condition::NoBackend, line));
+    let over_tcp = first(&|bench| {
+        bench.asked(1).traffic = model::TrafficType::Tcp;
+        bench.asked(1).backends.clear();
+    });
+    assert_eq!(
+        over_tcp.2,
+        "backends: none was given, so every session is reset"
+    );
+}
+
+#[test]
 fn nothing_is_in_effect_before_a_backend_is_up_or_all_were_asked() {
     let mut bench = serving(1);
     let mut in_effect = |health, asked: bool| {
@@ -167,7 +202,7 @@ fn one_line_says_what_is_waited_for() {
                 b.standing_mut(1).config.backends.clear();
                 b.observed.resolved.insert("db.test".into(), outside);
             },
-            Condition::Degraded,
+            Condition::NoBackend,
             "backend db.test:8080: 9.9.9.9 is not in subnet 1.1.1.0/24 and cannot be reached",
         ),
         (

@@ -31,7 +31,7 @@ pub(crate) fn as_asked(world: &World, intent: &Intent, stored: &Layout, report: 
             continue;
         };
         let condition = match standing.config.backends.is_empty() {
-            true => Condition::Degraded,
+            true => Condition::NoBackend,
             false => Condition::Serving,
         };
         let stands = told.condition == condition && told.in_effect;

@@ -169,6 +169,10 @@ pub fn render(info: &Value, done: Option<&str>, style: Style) -> serde_json::Res
         text += &render_heading("Events", paint);
         text += &events::render(&instance.events, style);
     }
+    if done.is_some() && instance.condition == "no-backend" {
+        text +=
+            "\nNo backend is up, so nobody is served yet; `evenkeel explain` says what helps.\n";
+    }
     Ok(text)
 }
 

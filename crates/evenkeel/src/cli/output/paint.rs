@@ -60,7 +60,7 @@ impl Tone {
         match state {
             "serving" | "up" | "alive" => Self::Good,
             "degraded" | "pending" | "starting" | "suspect" | "unknown" => Self::Doubtful,
-            "failing" | "down" | "missing" => Self::Bad,
+            "failing" | "no-backend" | "down" | "missing" => Self::Bad,
             _ => Self::Neutral,
         }
     }

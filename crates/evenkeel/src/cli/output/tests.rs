@@ -264,6 +264,18 @@ fn an_instance_that_is_new_shows_what_it_waits_for() {
 }
 
 #[test]
+fn an_instance_that_was_made_and_has_no_backend_up_says_so_last() {
+    let mut report = report();
+    report.condition = Condition::NoBackend;
+    let info = document(&instance(), Some(&report));
+    let line = "No backend is up, so nobody is served yet; `evenkeel explain` says what helps.\n";
+    let made = show(View::Instance, "create", "instance", info.clone());
+    assert!(made.ends_with(line), "{made}");
+    let looked_at = show(View::Instance, "info", "instance", info);
+    assert!(!looked_at.contains(line), "{looked_at}");
+}
+
+#[test]
 fn colour_says_good_from_bad() {
     let info = document(&instance(), Some(&report()));
     let text = show_in(Paint::Coloured, View::Instance, "info", "instance", info);
