@@ -17,6 +17,8 @@ pub struct Known {
     condition: Option<Condition>,
     generation: Generation,
     in_effect: bool,
+    /// The generation that was last told to be in effect.
+    told: Option<Generation>,
     /// Those that were up or down. One of which VMs do not say the same is what it was.
     backends: BTreeMap<Place, BackendHealth>,
 }
@@ -107,16 +109,15 @@ impl Known {
         Some((EventKind::Condition, text))
     }
 
-    fn turned_effect(&self, report: &InstanceReport) -> Option<(EventKind, String)> {
+    fn turned_effect(&mut self, report: &InstanceReport) -> Option<(EventKind, String)> {
         let is_new = self.generation != report.generation;
         if !report.in_effect || (self.in_effect && !is_new) {
             return None;
         }
         let generation = report.generation;
-        let again = if is_new || self.condition == Some(Condition::Pending) {
-            ""
-        } else {
-            " again"
+        let again = match self.told.replace(generation) == Some(generation) {
+            true => " again",
+            false => "",
         };
         let text = format!("what was asked for, generation {generation}, is in effect{again}");
         Some((EventKind::InEffect, text))
@@ -231,6 +232,23 @@ mod tests {
         ];
         for (report, expected) in steps {
             assert_eq!(words(&mut known, &report), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_never_in_effect_is_not_in_effect_again() {
+        for before in [Condition::Pending, Condition::Degraded, Condition::Failing] {
+            let mut known = Known::default();
+            for condition in [Condition::Pending, before] {
+                words(&mut known, &report(condition, 1, &[]));
+            }
+            let told = words(&mut known, &report(Condition::Serving, 1, &[]));
+            let expected = "what was asked for, generation 1, is in effect";
+            assert_eq!(
+                told.last().map(String::as_str),
+                Some(expected),
+                "{before:?}"
+            );
         }
     }
 
