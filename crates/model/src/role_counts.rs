@@ -30,6 +30,8 @@ pub struct CheckerCounts {
     pub answered: u64,
     /// Questions that were not, or not in time.
     pub failed: u64,
+    /// Questions without an answer to VMs that were set aside, of which none is expected: not in `failed`.
+    pub aside: u64,
     /// Questions that could not be asked, for want of means of its own.
     pub unasked: u64,
 }

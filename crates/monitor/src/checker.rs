@@ -1,6 +1,6 @@
 //! The set of VMs that are watched, each by a task of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,7 @@ pub(crate) struct Board {
     sights: Mutex<BTreeMap<VmId, ProbeSight>>,
     wants: Mutex<Wants>,
     counts: Mutex<CheckerCounts>,
+    aside: Mutex<BTreeSet<VmId>>,
     changes: watch::Sender<u64>,
 }
 
@@ -76,6 +77,7 @@ impl Checker {
             sights: Mutex::default(),
             wants: Mutex::default(),
             counts: Mutex::default(),
+            aside: Mutex::default(),
             changes: watch::Sender::new(0),
         };
         let means = Means {
@@ -113,6 +115,11 @@ impl Checker {
                 Watched { target, task }
             });
         }
+    }
+
+    /// Takes note of which VMs are set aside: that they do not answer is counted apart.
+    pub fn set_aside(&self, aside: BTreeSet<VmId>) {
+        *hold(&self.means.board.aside) = aside;
     }
 
     /// The longest that this checker's own timers were late of late.
@@ -184,9 +191,11 @@ impl Board {
 
     /// Takes note of one more result.
     pub(crate) fn note(&self, vm: VmId, result: ProbeResult, now: Timestamp) {
+        let is_aside = hold(&self.aside).contains(&vm);
         let mut counts = hold(&self.counts);
         count(match result.answered {
             true => &mut counts.answered,
+            false if is_aside => &mut counts.aside,
             false => &mut counts.failed,
         });
         drop(counts);
@@ -270,6 +279,28 @@ mod tests {
             (true, 6, 1),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn that_a_vm_that_is_set_aside_does_not_answer_is_counted_apart() {
+        let checker = Checker::new(ProbeTiming::default());
+        let note = |answered| {
+            let board = &checker.means.board;
+            board.note(VmId(1), result(answered), Timestamp(0));
+        };
+        let counted = |checker: &Checker| {
+            let counts = checker.counts();
+            (counts.answered, counts.failed, counts.aside)
+        };
+        note(false);
+        assert_eq!(counted(&checker), (0, 1, 0));
+        checker.set_aside([VmId(1)].into());
+        note(false);
+        note(true);
+        assert_eq!(counted(&checker), (1, 1, 1));
+        checker.set_aside([VmId(2)].into());
+        note(false);
+        assert_eq!(counted(&checker), (1, 2, 1));
     }
 
     #[tokio::test]

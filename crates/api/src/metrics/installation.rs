@@ -116,13 +116,14 @@ fn controller(sources: &Sources) -> Vec<Family> {
 fn checkers(sources: &Sources) -> Family {
     let mut probes = Family::counter(
         "evenkeel_checker_probes_total",
-        "Questions to VMs: answered, failed, or unasked for want of the checker's own means.",
+        "Questions to VMs: answered, failed, without an answer of one set aside, or unasked for want of own means.",
     );
     for (name, counts) in &sources.checkers {
         let labels = Labels::none().and("checker", name.as_str());
         for (result, count) in [
             ("answered", counts.answered),
             ("failed", counts.failed),
+            ("aside", counts.aside),
             ("unasked", counts.unasked),
         ] {
             probes.add(labels.and("result", result), count as f64);

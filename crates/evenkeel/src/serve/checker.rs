@@ -50,7 +50,7 @@ pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()
     let mut behind_since = None;
     let shutdown = shared.shutdown();
     tokio::pin!(shutdown);
-    checker.set_targets(targets(&read_layout(&shared.store)?.layout));
+    watch(&mut checker, &read_layout(&shared.store)?.layout);
     loop {
         tokio::select! {
             () = &mut shutdown => return Ok(()),
@@ -63,7 +63,7 @@ pub(super) async fn run(shared: Shared, watchdog: Watchdog) -> anyhow::Result<()
         if let Some(since) = behind_since {
             match read_layout(&shared.store) {
                 Ok(stored) => {
-                    checker.set_targets(targets(&stored.layout));
+                    watch(&mut checker, &stored.layout);
                     behind_since = None;
                 }
                 Err(error) => {
@@ -163,6 +163,13 @@ impl Complaint {
             warn!(%error, "cannot tell what the checker lacks; trying again");
         }
     }
+}
+
+fn watch(checker: &mut Checker, layout: &Layout) {
+    checker.set_targets(targets(layout));
+    let vms = layout.instances.values().flat_map(|it| &it.vms);
+    let aside = vms.filter(|(_, vm)| vm.aside.is_some());
+    checker.set_aside(aside.map(|(id, _)| *id).collect());
 }
 
 /// Where each VM is to be asked. Those that leave are asked too: whether they still answer is news.
