@@ -16,6 +16,9 @@ pub(crate) const REQUESTS_MS: u64 = 600_000;
 pub(crate) const EVENTS_MS: u64 = 24 * 3_600_000;
 /// Events that are told of one thing.
 const MOST_EVENTS: usize = 8;
+/// What helps where no backend took requests, of which this explanation tells.
+const NO_BACKEND: &str = "see what is said of the backends here, and in `evenkeel events --kind backend` of those that \
+     are up again";
 /// Backends, and kinds of failures, that are told one by one.
 const MOST_TOLD: usize = 5;
 
@@ -68,15 +71,22 @@ fn summary(known: &Evidence<'_>) -> String {
     let Some(report) = known.report else {
         return "the controller has not taken it up yet".to_owned();
     };
-    let serving = report.vms.iter().filter(|vm| vm.state == Verdict::Serving);
+    // Those that are set aside or leave have done with it, and have findings of their own.
+    let is_crew = |vm: &&VmReport| vm.aside.is_none() && vm.leaving.is_none();
+    let crew: Vec<_> = report.vms.iter().filter(is_crew).collect();
+    let serving = crew.iter().filter(|vm| vm.state == Verdict::Serving);
     let up = |backend: &&BackendReport| backend.health == BackendHealth::Up;
-    let counts = format!(
-        "{} of {} serve, {} of {} are up",
-        serving.count(),
-        counted(report.vms.len(), "VM"),
-        report.backends.iter().filter(up).count(),
-        counted(report.backends.len(), "backend")
-    );
+    let up = report.backends.iter().filter(up);
+    let counts = [
+        share(serving.count(), crew.len(), "VM", ["serves", "serve"]),
+        share(
+            up.count(),
+            report.backends.len(),
+            "backend",
+            ["is up", "are up"],
+        ),
+    ]
+    .join(", ");
     let words = match report.condition {
         Condition::Serving => "it serves as it was asked for",
         Condition::Degraded => "it answers, but something that was asked for is not there",
@@ -88,6 +98,12 @@ fn summary(known: &Evidence<'_>) -> String {
         Condition::Deleting => "it was deleted and is being taken apart",
     };
     format!("{words}: {counts}")
+}
+
+/// `1 of 2 VMs serves`, `2 of 2 VMs serve`.
+fn share(part: usize, all: usize, noun: &str, [one, many]: [&str; 2]) -> String {
+    let verb = if part == 1 || all == 1 { one } else { many };
+    format!("{part} of {} {verb}", counted(all, noun))
 }
 
 /// What is wrong with all of it.
@@ -139,15 +155,18 @@ fn machine(known: &Evidence<'_>, vm: &VmReport) -> Option<Finding> {
     };
     let what = format!("it {state}, as was found {}", ago(vm.since, known.now));
     let reasons = [Some(&vm.evidence), vm.aside.as_ref(), vm.leaving.as_ref()];
-    let reasons: Vec<_> = reasons
-        .into_iter()
-        .flatten()
-        .filter(|reason| !reason.is_empty())
-        .map(String::as_str)
-        .collect();
+    let reasons: Vec<_> = reasons.into_iter().flatten().map(String::as_str).collect();
+    // Why it is aside or leaves names the evidence, where it was that.
+    let is_named = |at: usize, reason: &str| {
+        let mut later = reasons.iter().skip(at + 1);
+        reason.is_empty() || later.any(|later| later.contains(reason))
+    };
+    let told = reasons.iter().enumerate();
+    let told = told.filter(|(at, reason)| !is_named(*at, reason));
+    let told: Vec<_> = told.map(|(_, reason)| *reason).collect();
     let about = known.events.iter().filter(|event| event.vm == Some(vm.id));
     let finding = Finding::new(format!("VM {}", vm.id), what)
-        .because(reasons.join("; "))
+        .because(told.join("; "))
         .resting_on(last(about));
     Some(finding)
 }
@@ -267,7 +286,10 @@ fn requests(known: &Evidence<'_>) -> Vec<Finding> {
         .into_iter()
         .take(MOST_TOLD)
         .map(|(termination, lines)| {
-            let (mut why, advice) = meaning(termination, &known.instance.timeouts);
+            let (mut why, mut advice) = meaning(termination, &known.instance.timeouts);
+            if termination == Termination::NoHealthyBackend {
+                advice = NO_BACKEND;
+            }
             if termination == Termination::Complete {
                 why = "backends themselves gave answers of 500 and above".to_owned();
             }

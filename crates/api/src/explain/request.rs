@@ -85,6 +85,13 @@ fn told(known: &RequestEvidence<'_>, line: &access_log::Line) -> Finding {
     if !line.detail.is_empty() {
         why = format!("{why} ({})", line.detail);
     }
+    let advice = match head.termination {
+        model::Termination::NoHealthyBackend => format!(
+            "see what the health checks say of the backends: `evenkeel explain {}`",
+            known.instance.name
+        ),
+        _ => advice.to_owned(),
+    };
     let near = |event: &&Event| event.at.0.abs_diff(at.0) <= NEAR_MS;
     let events: Vec<_> = known.events.iter().filter(near).collect();
     // What was before has caused it rather than what came after.
@@ -112,7 +119,11 @@ fn times(head: &model::access::AccessHead) -> String {
     if head.queue_us > 0 {
         parts.push(format!("waited {} for a backend", ms(head.queue_us.into())));
     }
-    parts.push(format!("connected after {}", ms(head.connect_us.into())));
+    match (head.connect_us, head.backend.port()) {
+        (0, 0) => {}
+        (0, _) => parts.push("over a connection that was open".to_owned()),
+        (after_us, _) => parts.push(format!("connected after {}", ms(after_us.into()))),
+    }
     if head.first_byte_us > 0 {
         parts.push(format!(
             "answer began after {}",

@@ -27,7 +27,7 @@ pub(super) fn meaning(termination: Termination, timeouts: &Timeouts) -> (String,
         }
         T::NoHealthyBackend => (
             "no backend might take traffic: none was up, or those that were have weight 0",
-            "see what the health checks say of the backends, above or in `evenkeel explain` without a request",
+            "see what the health checks say of the backends",
         ),
         T::ConnectRefused => (
             "every backend that was tried refused the connection: nothing listens on its port",

@@ -167,3 +167,120 @@ fn that_no_backend_is_up_is_said_first_and_once() {
     assert_eq!(about, ["backends", "backend 1.1.1.10:80", "VM 1"]);
     assert_eq!(told.findings[1].why, "404 Not Found in 1 ms");
 }
+
+#[test]
+fn a_vm_that_is_set_aside_is_not_counted_among_those_that_are_to_serve() {
+    let aside = VmReport {
+        aside: Some("found down".into()),
+        ..vm(1, Verdict::Down)
+    };
+    let leaving = VmReport {
+        leaving: Some("fewer VMs are wanted".into()),
+        ..vm(2, Verdict::Serving)
+    };
+    let counts = |vms| {
+        let backends = vec![backend(10, BackendHealth::Up)];
+        let summary = explained(&account(Condition::Serving, vms, backends), None).summary;
+        summary
+            .split_once(": ")
+            .map(|(_, counts)| counts.to_owned())
+    };
+    let crew = |count: u64| (3..3 + count).map(|id| vm(id, Verdict::Serving));
+    for (vms, words) in [
+        (crew(2).collect(), "2 of 2 VMs serve, 1 of 1 backend is up"),
+        (
+            [aside.clone(), leaving]
+                .into_iter()
+                .chain(crew(2))
+                .collect(),
+            "2 of 2 VMs serve, 1 of 1 backend is up",
+        ),
+        (
+            vec![aside, vm(3, Verdict::Starting)],
+            "0 of 1 VM serves, 1 of 1 backend is up",
+        ),
+    ] {
+        assert_eq!(counts(vms).as_deref(), Some(words));
+    }
+}
+
+#[test]
+fn why_a_vm_is_down_is_said_once() {
+    let ended = "its process ended: killed by signal 9";
+    let aside = format!("found down: {ended}; its ports are closed");
+    let dead = VmReport {
+        evidence: ended.into(),
+        aside: Some(aside.clone()),
+        ..vm(1, Verdict::Down)
+    };
+    let told = explained(&account(Condition::Serving, vec![dead], Vec::new()), None);
+    let machine = told.findings.iter().find(|it| it.about == "VM 1");
+    assert_eq!(machine.map(|it| &*it.why), Some(&*aside));
+}
+
+fn line(termination: Termination, backend: &str) -> access_log::Line {
+    access_log::Line {
+        number: 1,
+        head: model::access::AccessHead {
+            status: 503,
+            termination,
+            backend: backend.parse().unwrap(),
+            total_us: 1_500,
+            ..model::access::AccessHead::default()
+        },
+        method: "GET".into(),
+        host: "web".into(),
+        path: "/".into(),
+        id: "one".into(),
+        trace: String::new(),
+        detail: String::new(),
+    }
+}
+
+fn explained_request(line: &access_log::Line) -> Explanation {
+    explain_request(&RequestEvidence {
+        instance: &asked(),
+        url: String::new(),
+        request: "one",
+        lines: std::slice::from_ref(line),
+        looked_at_all: true,
+        events: &[],
+    })
+}
+
+#[test]
+fn a_connection_is_told_of_where_there_was_one() {
+    let times = |backend, connect_us| {
+        let mut line = line(Termination::Complete, backend);
+        line.head.connect_us = connect_us;
+        explained_request(&line).findings[0].evidence[0].clone()
+    };
+    assert_eq!(times("0.0.0.0:0", 0), "VM 0, 1.5 ms in all");
+    let there = "VM 0, backend 1.1.1.10:80, over a connection that was open, 1.5 ms in all";
+    assert_eq!(times("1.1.1.10:80", 0), there);
+    let made = "VM 0, backend 1.1.1.10:80, connected after 0.5 ms, 1.5 ms in all";
+    assert_eq!(times("1.1.1.10:80", 500), made);
+}
+
+#[test]
+fn an_explanation_sends_nobody_to_itself() {
+    let line = line(Termination::NoHealthyBackend, "0.0.0.0:0");
+    let of_request = explained_request(&line).findings[0].advice.clone();
+    assert!(
+        of_request.contains("`evenkeel explain web`"),
+        "{of_request}"
+    );
+    let failed = access_log::Found {
+        lines: vec![line],
+        ..access_log::Found::default()
+    };
+    let report = account(
+        Condition::Degraded,
+        Vec::new(),
+        vec![backend(10, BackendHealth::Up)],
+    );
+    let told = explained(&report, Some(&failed));
+    let of_instance = told.findings.iter().find(|it| it.about == "requests");
+    let advice = &of_instance.expect("it failed").advice;
+    assert!(!advice.contains("evenkeel explain"), "{advice}");
+}

@@ -391,7 +391,7 @@ fn what_happened_is_a_line_each_with_whom_it_happened_to() {
 #[test]
 fn an_explanation_says_what_is_so_why_on_what_evidence_and_what_to_try() {
     let info = json!({"instance": "web", "id": 3, "url": "http://web.shop.lb.test/", "condition": "degraded",
-    "summary": "it answers, but something that was asked for is not there: 1 of 1 VM serve, 1 of 2 backends are up",
+    "summary": "it answers, but something that was asked for is not there: 1 of 1 VM serves, 1 of 2 backends are up",
     "findings": [
         {"about": "backend 1.1.1.11:8080", "what": "it is down, for the last time since 3 min",
          "why": "connection refused", "advice": "see that the server runs",
