@@ -30,6 +30,7 @@ struct Line {
     backend: String,
     retries: u64,
     total_ms: f64,
+    request_id: String,
     traceparent: String,
 }
 
@@ -83,6 +84,9 @@ fn write(line: &Line, style: Style) -> String {
             "retries"
         };
         text = format!("{text} after {} {noun}", line.retries);
+    }
+    if !line.request_id.is_empty() {
+        text = format!("{text}  id {}", plain(&line.request_id));
     }
     if let Some(trace) = line.traceparent.split('-').nth(1) {
         text = format!("{text}  trace {}", plain(trace));
