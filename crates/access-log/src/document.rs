@@ -46,7 +46,7 @@ struct Ended {
     bytes_out: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
-    retries: u8,
+    tries: u16,
     queue_ms: f64,
     connect_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ impl From<Line> for LineDocument {
                 bytes_in: head.bytes_in,
                 bytes_out: head.bytes_out,
                 backend: (head.backend.port() > 0).then(|| head.backend.to_string()),
-                retries: head.retries,
+                tries: head.tries(),
                 queue_ms: ms(head.queue_us.into()),
                 connect_ms: ms(head.connect_us.into()),
                 first_byte_ms: (head.first_byte_us > 0).then(|| ms(head.first_byte_us.into())),

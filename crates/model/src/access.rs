@@ -86,8 +86,9 @@ pub struct AccessHead {
     pub termination: Termination,
     /// The status that the client was told; 0 for none.
     pub status: u16,
-    /// How often another try was made.
-    pub retries: u8,
+    /// How often another try was made after the first at a backend, at the same or at another. Each counts here, those
+    /// too that are no retries, since the backend had not seen the request ([`crate::Counters::retries`]).
+    pub further_tries: u8,
     /// Whether the path was longer.
     pub path_cut: bool,
     /// Whether the host was longer.
@@ -123,7 +124,7 @@ impl Default for AccessHead {
             kind: AccessKind::Http,
             termination: Termination::Complete,
             status: 0,
-            retries: 0,
+            further_tries: 0,
             path_cut: false,
             host_cut: false,
             ended_us: 0,
@@ -163,7 +164,7 @@ impl AccessHead {
                 | kind << 16
                 | u64::from(self.termination.code()) << 24
                 | u64::from(self.status) << 32
-                | u64::from(self.retries) << 48
+                | u64::from(self.further_tries) << 48
                 | marks << 56,
             self.ended_us,
             ip(self.client) | port(self.client) << 32 | port(self.backend) << 48,
@@ -210,7 +211,7 @@ impl AccessHead {
             },
             termination: Termination::from_code(byte(first, 3))?,
             status: (first >> 32) as u16,
-            retries: byte(first, 6),
+            further_tries: byte(first, 6),
             path_cut: byte(first, 7) & 1 != 0,
             host_cut: byte(first, 7) & 2 != 0,
             ended_us,
@@ -234,6 +235,15 @@ impl AccessHead {
         };
         let is_whole = head.lengths.sum() <= TEXT_BYTES;
         (is_whole && head.words_in_all() as u64 == first & 0xffff).then_some(head)
+    }
+
+    /// How often a backend was tried: not at all where none could be.
+    #[must_use]
+    pub fn tries(&self) -> u16 {
+        match self.backend.port() {
+            0 => 0,
+            _ => u16::from(self.further_tries) + 1,
+        }
     }
 
     /// Whether it is what a user calls a failure: it did not come to its own end, or the client was told a 5xx.
@@ -403,7 +413,7 @@ mod tests {
             kind: AccessKind::Http,
             termination: Termination::ResponseTimeout,
             status: 504,
-            retries: 2,
+            further_tries: 2,
             path_cut: true,
             host_cut: false,
             ended_us: 1_700_000_000_000_001,
@@ -446,6 +456,23 @@ mod tests {
         let expected: [&[u8]; 6] = [b"GET", b"h.", b"/abc", b"I", b"trace", b"DETAIL"];
         assert_eq!(parts, expected);
         assert_eq!(record.text(), b"GETh./abcItraceDETAIL");
+    }
+
+    #[test]
+    fn tries_are_counted_from_the_first_where_a_backend_was_tried() {
+        for (backend, further_tries, tries) in [
+            ("0.0.0.0:0", 0, 0),
+            ("1.1.1.10:80", 0, 1),
+            ("1.1.1.10:80", 2, 3),
+            ("1.1.1.10:80", u8::MAX, 256),
+        ] {
+            let head = AccessHead {
+                backend: backend.parse().unwrap(),
+                further_tries,
+                ..AccessHead::default()
+            };
+            assert_eq!(head.tries(), tries, "{backend}");
+        }
     }
 
     #[test]

@@ -113,8 +113,8 @@ fn times(head: &model::access::AccessHead) -> String {
     if head.backend.port() > 0 {
         parts.push(format!("backend {}", head.backend));
     }
-    if head.retries > 0 {
-        parts.push(format!("sent {} times", u32::from(head.retries) + 1));
+    if head.further_tries > 0 {
+        parts.push(format!("tried {} times", head.tries()));
     }
     if head.queue_us > 0 {
         parts.push(format!("waited {} for a backend", ms(head.queue_us.into())));

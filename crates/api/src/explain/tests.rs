@@ -260,6 +260,13 @@ fn a_connection_is_told_of_where_there_was_one() {
     assert_eq!(times("1.1.1.10:80", 0), there);
     let made = "VM 0, backend 1.1.1.10:80, connected after 0.5 ms, 1.5 ms in all";
     assert_eq!(times("1.1.1.10:80", 500), made);
+    let mut again = line(Termination::Complete, "1.1.1.10:80");
+    again.head.further_tries = 1;
+    let told = explained_request(&again).findings[0].evidence[0].clone();
+    assert!(
+        told.contains("backend 1.1.1.10:80, tried 2 times,"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -136,8 +136,8 @@ impl Entry {
     }
 
     /// Another try is made.
-    pub fn retry(&mut self) {
-        self.head.retries = self.head.retries.saturating_add(1);
+    pub fn try_again(&mut self) {
+        self.head.further_tries = self.head.further_tries.saturating_add(1);
     }
 
     /// The answer has begun.

@@ -163,7 +163,7 @@ impl HttpSession {
         }
         flight.begin_again(&mut context.buffers);
         if let Some(entry) = &mut self.entry {
-            entry.retry();
+            entry.try_again();
         }
         self.dial(peer, context, scratch)
     }

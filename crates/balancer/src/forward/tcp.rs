@@ -305,7 +305,7 @@ impl TcpSession {
         self.leave_backend(Outcome::of(reason), context);
         if stay.is_some_and(|stay| self.dial.may_go_on(stay, reason, context)) {
             if let Some(entry) = &mut self.entry {
-                entry.retry();
+                entry.try_again();
             }
             self.dial(peer, context)
         } else {

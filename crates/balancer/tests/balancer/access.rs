@@ -153,7 +153,7 @@ fn a_request_that_went_well_is_told_with_all_that_is_known_of_it() {
         let second = log.next();
         assert_eq!((second.path.len(), second.head.path_cut), (256, true));
         assert_eq!(second.head.connect_us, 0, "the connection was there");
-        assert_eq!(second.head.retries, 0);
+        assert_eq!(second.head.further_tries, 0);
         assert!(get(host.front(), "/last").status == 200);
         assert_eq!(
             log.next().path,
@@ -356,7 +356,11 @@ fn a_backend_that_fails_is_told_with_how_it_failed() {
             assert_eq!(told, (status, termination));
             assert_eq!(line.head.backend, failing.address);
             let retried = termination == Termination::BackendClosed;
-            assert_eq!(line.head.retries, u8::from(retried), "{termination:?}");
+            assert_eq!(
+                line.head.further_tries,
+                u8::from(retried),
+                "{termination:?}"
+            );
         }
     });
 }
@@ -376,7 +380,7 @@ fn a_backend_that_cannot_be_reached_is_told_with_why() {
         let line = log.next();
         assert_eq!(line.head.termination, Termination::ConnectRefused);
         assert!(
-            line.head.retries > 0 && line.head.queue_us > 0,
+            line.head.further_tries > 0 && line.head.queue_us > 0,
             "{:?}",
             line.head
         );

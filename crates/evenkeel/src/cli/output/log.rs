@@ -28,7 +28,7 @@ struct Line {
     bytes_in: u64,
     bytes_out: u64,
     backend: String,
-    retries: u64,
+    tries: u64,
     total_ms: f64,
     request_id: String,
     traceparent: String,
@@ -77,13 +77,8 @@ fn write(line: &Line, style: Style) -> String {
     if !line.backend.is_empty() {
         text = format!("{text}  by {}", plain(&line.backend));
     }
-    if line.retries > 0 {
-        let noun = if line.retries == 1 {
-            "retry"
-        } else {
-            "retries"
-        };
-        text = format!("{text} after {} {noun}", line.retries);
+    if line.tries > 1 {
+        text = format!("{text} at try {}", line.tries);
     }
     if !line.request_id.is_empty() {
         text = format!("{text}  id {}", plain(&line.request_id));

@@ -408,10 +408,10 @@ fn an_explanation_says_what_is_so_why_on_what_evidence_and_what_to_try() {
 fn a_line_of_the_log_has_the_id_that_explain_asks_for() {
     let line = json!({"time": "2026-11-22T17:51:32.123Z", "vm": 7, "client": "10.200.0.1:51234", "method": "GET",
         "host": "web", "path": "/", "status": 504, "termination": "response-timeout", "failed": true, "bytes_in": 112,
-        "bytes_out": 213, "backend": "10.1.0.10:8080", "request_id": "9f2c", "traceparent": "00-4bf9-00f0-01"});
+        "bytes_out": 213, "backend": "10.1.0.10:8080", "tries": 2, "request_id": "9f2c", "traceparent": "00-4bf9-00f0-01"});
     let text = show(View::Log, "info", "log", json!({"lines": [line]}));
     let expected = "2026-11-22T17:51:32.123Z  10.200.0.1:51234  GET web/  504 response-timeout  0.0 ms  \
-                    112 in, 213 out  by 10.1.0.10:8080  id 9f2c  trace 4bf9\n";
+                    112 in, 213 out  by 10.1.0.10:8080 at try 2  id 9f2c  trace 4bf9\n";
     assert_eq!(text, expected);
 }
 
