@@ -14,6 +14,13 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Nothing is known.
 const GAP: char = ' ';
 
+/// Said where there is nothing to show.
+const NOTHING: &str = "\
+Nothing was measured in that time. Figures begin two seconds after an instance's first VM serves; the time until then, and
+while the monitor was away, has none. `evenkeel status` says whether the monitor is alive and takes the VMs' packets. Figures
+of backends' hosts, host-…, are there where these send theirs by collectd.
+";
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Figures {
@@ -66,6 +73,9 @@ pub fn render(info: &Value, style: Style) -> serde_json::Result<String> {
         }
     }
     text += &table.render(style.paint);
+    if told.figures.iter().all(|figure| figure.rows.is_empty()) {
+        text += NOTHING;
+    }
     Ok(text)
 }
 

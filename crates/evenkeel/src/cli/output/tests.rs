@@ -416,6 +416,19 @@ fn a_line_of_the_log_has_the_id_that_explain_asks_for() {
 }
 
 #[test]
+fn figures_without_a_row_say_why_there_may_be_none() {
+    let figure = |rows: Value| {
+        json!({"instance": "web", "from": "a", "to": "b", "step": 1, "figures": [
+            {"figure": "requests", "unit": "per second", "rows": rows}, {"figure": "cpu", "unit": "percent", "rows": []}]})
+    };
+    let none = show(View::Figures, "info", "figures", figure(json!([])));
+    assert!(none.contains("Nothing was measured in that time"), "{none}");
+    let some = figure(json!([{"values": [1.0, null]}]));
+    let some = show(View::Figures, "info", "figures", some);
+    assert!(!some.contains("Nothing was measured"), "{some}");
+}
+
+#[test]
 fn what_is_deleted_is_gone_or_going() {
     let gone = json!({"name": "web", "id": 3, "condition": "deleted"});
     assert_eq!(
