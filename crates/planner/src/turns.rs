@@ -11,6 +11,11 @@ use model::{
 /// Backends that are named one by one when they turn at once.
 const MOST_NAMED: usize = 4;
 
+/// Milliseconds for which something has to be missing before it is told: as long as the controller takes from one round
+/// to the next. What was decided and is on its way for less, such as a generation of the zone to the DNS server, is no
+/// event.
+const MISSING_MS: u64 = 250;
+
 /// What was last told of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
@@ -19,6 +24,8 @@ pub struct Known {
     in_effect: bool,
     /// The generation that was last told to be in effect.
     told: Option<Generation>,
+    /// Since when something is missing of which nothing was told yet.
+    missing_since: Option<Timestamp>,
     /// Those that were up or down. One of which VMs do not say the same is what it was.
     backends: BTreeMap<Place, BackendHealth>,
 }
@@ -30,8 +37,17 @@ impl Known {
     #[must_use]
     pub fn of(report: &InstanceReport) -> Self {
         let mut known = Self::default();
-        known.turn(report, Timestamp(0));
+        known.turned_backends(report);
+        known.turned_effect(report);
+        known.take(report);
         known
+    }
+
+    /// Whether something is held back that is told if it lasts, so that the next account has to be looked at even if it
+    /// is the same.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.missing_since.is_some()
     }
 
     /// Whether there may be anything to tell from one account to the next, which is found out cheaply.
@@ -48,11 +64,13 @@ impl Known {
     pub fn turn(&mut self, report: &InstanceReport, now: Timestamp) -> Vec<Event> {
         let words = self.turned_backends(report).into_iter();
         let words = words.map(|text| (EventKind::Backend, text));
-        let words = words.chain(self.turned_condition(report));
+        let is_held = self.is_held(report, now);
+        let turned = (!is_held).then(|| self.turned_condition(report)).flatten();
+        let words = words.chain(turned);
         let words: Vec<_> = words.chain(self.turned_effect(report)).collect();
-        self.condition = Some(report.condition);
-        self.generation = report.generation;
-        self.in_effect = report.in_effect;
+        if !is_held {
+            self.take(report);
+        }
         let event = |(kind, text)| Event {
             at: now,
             vm: None,
@@ -60,6 +78,28 @@ impl Known {
             text,
         };
         words.into_iter().map(event).collect()
+    }
+
+    fn take(&mut self, report: &InstanceReport) {
+        self.condition = Some(report.condition);
+        self.generation = report.generation;
+        self.in_effect = report.in_effect;
+    }
+
+    /// Whether the account is to be as if it had not come, since what is missing may be there in a moment.
+    fn is_held(&mut self, report: &InstanceReport, now: Timestamp) -> bool {
+        let is_missing = report.condition == Condition::Degraded && !report.in_effect;
+        if !is_missing || self.condition == Some(Condition::Degraded) {
+            self.missing_since = None;
+            return false;
+        }
+        let since = *self.missing_since.get_or_insert(now);
+        // Of a clock that was set back nothing follows.
+        let is_held = now >= since && now.since_ms(since) < MISSING_MS;
+        if !is_held {
+            self.missing_since = None;
+        }
+        is_held
     }
 
     fn turned_backends(&mut self, report: &InstanceReport) -> Vec<String> {
@@ -207,7 +247,10 @@ mod tests {
             ),
             (report(Condition::Serving, 1, &[Up]), &[]),
             (
-                report(Condition::Degraded, 1, &[Down]),
+                InstanceReport {
+                    in_effect: true,
+                    ..report(Condition::Degraded, 1, &[Down])
+                },
                 &[
                     "backend 1.1.1.10:80 is down: connection refused",
                     "it serves, and something is missing",
@@ -215,11 +258,7 @@ mod tests {
             ),
             (
                 report(Condition::Serving, 1, &[Up]),
-                &[
-                    "backend 1.1.1.10:80 is up",
-                    "it serves as it was asked for",
-                    "what was asked for, generation 1, is in effect again",
-                ],
+                &["backend 1.1.1.10:80 is up", "it serves as it was asked for"],
             ),
             (
                 report(Condition::Serving, 2, &[Up]),
@@ -250,6 +289,43 @@ mod tests {
                 "{before:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_missing_for_a_moment_is_no_event() {
+        let serving = report(Condition::Serving, 1, &[]);
+        let mut behind = report(Condition::Degraded, 1, &[]);
+        behind.waiting_for.push(model::Waiting {
+            what: "DNS".into(),
+            why: "zone generation 1 is decided, 0 is published".into(),
+        });
+        let missing = "it serves, and something is missing: \
+                       DNS: zone generation 1 is decided, 0 is published";
+        let again = "what was asked for, generation 1, is in effect again";
+        let mut known = Known::of(&serving);
+        let steps: [(u64, &InstanceReport, &[&str], bool); 8] = [
+            (1_000, &behind, &[], true),
+            (1_010, &serving, &[], false),
+            (2_000, &behind, &[], true),
+            (2_249, &behind, &[], true),
+            (2_250, &behind, &[missing], false),
+            (3_000, &behind, &[], false),
+            (
+                4_000,
+                &serving,
+                &["it serves as it was asked for", again],
+                false,
+            ),
+            (4_001, &behind, &[], true),
+        ];
+        for (at, report, expected, holds_back) in steps {
+            let told = known.turn(report, Timestamp(at)).into_iter();
+            let told: Vec<_> = told.map(|event| event.text).collect();
+            assert_eq!(told, expected, "at {at}");
+            assert_eq!(known.holds_back(), holds_back, "at {at}");
+        }
+        // A clock that was set back holds nothing up.
+        assert_eq!(words(&mut known, &behind), [missing]);
     }
 
     #[test]

@@ -115,10 +115,11 @@ impl Reporter {
             }
             Entry::Occupied(turned) => {
                 let turned = turned.into_mut();
-                if Arc::ptr_eq(&turned.report, report) {
+                let holds_back = turned.known.holds_back();
+                if Arc::ptr_eq(&turned.report, report) && !holds_back {
                     return Vec::new();
                 }
-                let may_turn = Known::may_turn(&turned.report, report);
+                let may_turn = holds_back || Known::may_turn(&turned.report, report);
                 turned.report = Arc::clone(report);
                 match may_turn {
                     true => turned.known.turn(report, now),
@@ -417,6 +418,25 @@ mod tests {
             let whole = told(&status).len() as u64 - 1;
             assert_eq!(whole, count, "with the troubles, and by which intent");
         }
+    }
+
+    #[test]
+    fn what_stays_missing_is_told_though_its_account_does_not_change() {
+        let mut reporter = Reporter::new(Store::in_memory()).unwrap();
+        reporter.turns(&reports(1..2, 0), &Scope::All, Timestamp(0));
+        let mut behind = reports(1..2, 0);
+        let account = behind.instances.get(&InstanceId(1)).unwrap();
+        let account = InstanceReport {
+            condition: model::Condition::Degraded,
+            in_effect: false,
+            ..InstanceReport::clone(account)
+        };
+        behind.instances.insert(InstanceId(1), Arc::new(account));
+        let told = [1_000, 1_100, 1_250, 1_500].map(|at| {
+            let told = reporter.turns(&behind, &Scope::All, Timestamp(at));
+            told.len()
+        });
+        assert_eq!(told, [0, 0, 1, 0]);
     }
 
     #[test]
