@@ -105,6 +105,20 @@ fn an_instance_none_of_whose_backends_is_up_says_so_first() {
 }
 
 #[test]
+fn a_vm_that_is_down_has_no_load() {
+    let mut bench = serving(1);
+    let load = model::LoadSight {
+        cpu_percent: Some(42.0),
+        ..model::LoadSight::default()
+    };
+    bench.observed.load.insert(VmId(1), load);
+    assert!(account(&mut bench).vms[0].load.is_some());
+    bench.kill(1);
+    let report = account(&mut bench);
+    assert_eq!((report.vms[0].id, report.vms[0].load), (VmId(1), None));
+}
+
+#[test]
 fn nothing_is_in_effect_before_a_backend_is_up_or_all_were_asked() {
     let mut bench = serving(1);
     let mut in_effect = |health, asked: bool| {

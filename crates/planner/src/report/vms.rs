@@ -36,7 +36,10 @@ pub(super) fn vm_reports(
             tenant_address: vm.tenant.address,
             configuration: heard.and_then(|heard| heard.generation()),
             requests: heard.map_or(0, |heard| heard.heartbeat.counters.requests),
-            load: inputs.observed.load.get(id).map(in_whole_numbers),
+            // What was last heard of one that is dead is no load.
+            load: (vm.verdict != Verdict::Down)
+                .then(|| inputs.observed.load.get(id).map(in_whole_numbers))
+                .flatten(),
         }
     };
     standing.vms.iter().map(report).collect()
