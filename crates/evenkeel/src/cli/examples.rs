@@ -70,6 +70,7 @@ Examples:
     evenkeel image build --kernel-package linux-image-6.1.0-56-cloud-amd64_6.1.180-1_amd64.deb --output image
     evenkeel image build --kernel vmlinuz --modules lib/modules/6.12.1 --output image
 
+Packages are downloaded by apt: where its lists of packages are missing or old, run `apt-get update` first.
 The same inputs give the same image. VMs that run keep the one that they were started from.";
 
 pub const PROJECT: &str = "\
