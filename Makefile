@@ -68,7 +68,7 @@ endif
 
 .PHONY: soak-kills
 soak-kills: ## the monitor killed KILLS (100) times while figures come
-	@EVENKEEL_KILLS=$(or $(KILLS),100) cargo test --quiet --locked --package monitor --test kills
+	@EVENKEEL_KILLS=$(or $(KILLS),100) cargo test --quiet --locked --package monitor --test kills --test kills_while_sealing
 
 .PHONY: simulate
 simulate: setup ## the controller in SEEDS (1000) worlds of faults, from seed FROM; SEED=n: one of them, step by step

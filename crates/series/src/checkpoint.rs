@@ -1,34 +1,42 @@
 //! All that is in memory, as bytes: what a restart begins from.
 
+use crate::blocks::Blocks;
 use crate::coding::{Effort, Malformed, Reader, decode, encode, put_bytes, put_signed, put_varint};
 use crate::one_series::Series;
 use crate::state::State;
 use crate::track::{BLOCK, Track};
 use crate::window::{Draft, Open, Window};
-use crate::{Cell, Kind, Options};
+use crate::{Cell, Kind, Level, Options};
 
 /// Things of one kind that a checkpoint has at most, so that damaged bytes claim no memory.
 const MOST: usize = 1 << 22;
 
-/// The state as bytes.
-pub(crate) fn write_state(state: &State) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_signed(&mut out, state.now_ms);
-    put_signed(&mut out, state.watermark);
-    put_varint(&mut out, u64::from(state.next_id));
-    put_varint(&mut out, state.next_segment);
-    put_varint(&mut out, state.dropped);
-    put_varint(&mut out, state.sealed.len() as u64);
-    for (level, sealed) in state.options.levels.iter().zip(&state.sealed) {
-        put_varint(&mut out, u64::from(level.step));
-        put_signed(&mut out, *sealed);
+/// What is told of all series together.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) now_ms: i64,
+    pub(crate) watermark: i64,
+    pub(crate) next_id: u32,
+    pub(crate) next_segment: u64,
+    pub(crate) dropped: u64,
+    pub(crate) levels: Vec<Level>,
+    /// By level, the slot before which nothing is told.
+    pub(crate) sealed: Vec<i64>,
+}
+
+/// What is in front of the series, of which there are so many.
+pub(crate) fn put_head(out: &mut Vec<u8>, head: &Head, series: usize) {
+    put_signed(out, head.now_ms);
+    put_signed(out, head.watermark);
+    put_varint(out, u64::from(head.next_id));
+    put_varint(out, head.next_segment);
+    put_varint(out, head.dropped);
+    put_varint(out, head.sealed.len() as u64);
+    for (level, sealed) in head.levels.iter().zip(&head.sealed) {
+        put_varint(out, u64::from(level.step));
+        put_signed(out, *sealed);
     }
-    put_varint(&mut out, state.series.len() as u64);
-    for (id, series) in &state.series {
-        put_varint(&mut out, u64::from(*id));
-        put_series(&mut out, series);
-    }
-    out
+    put_varint(out, series as u64);
 }
 
 /// The state that was written; what was kept in resolutions that are not kept any more is left out.
@@ -77,7 +85,9 @@ pub(crate) fn kind(byte: u8) -> Result<Kind, Malformed> {
     }
 }
 
-fn put_series(out: &mut Vec<u8>, series: &Series) {
+/// A series, without what lies before what is told of each level.
+pub(crate) fn put_series(out: &mut Vec<u8>, id: u32, series: &Series, sealed: &[i64]) {
+    put_varint(out, u64::from(id));
     put_varint(out, series.owner);
     put_bytes(out, series.name.as_bytes());
     out.extend([kind_byte(series.kind), u8::from(series.is_live)]);
@@ -89,17 +99,19 @@ fn put_series(out: &mut Vec<u8>, series: &Series) {
             .map_or(0, |number| number.saturating_add(1)),
     );
     put_window(out, &series.window);
-    for track in &series.tracks {
-        put_cells(out, track.part.as_slice());
-        put_cells(out, &track.cells);
-        put_varint(out, track.blocks.len() as u64);
-        track.blocks.iter().for_each(|block| put_bytes(out, block));
+    for (track, first) in series.tracks.iter().zip(sealed) {
+        let from = |cells: &[(i64, Cell)]| cells.partition_point(|(slot, _)| slot < first);
+        for cells in [track.part.as_slice(), &track.cells] {
+            put_cells(out, cells.get(from(cells)..).unwrap_or_default());
+        }
+        track.blocks.put(out, *first);
     }
 }
 
 fn series(from: &mut Reader, steps: &[Option<usize>], levels: usize) -> Result<Series, Malformed> {
     let owner = from.varint()?;
-    let name = String::from_utf8(from.bytes()?.to_vec()).map_err(|_| Malformed)?;
+    let name = std::str::from_utf8(from.bytes()?).map_err(|_| Malformed)?;
+    let name = name.into();
     let kind = kind(from.byte()?)?;
     let is_live = from.byte()? != 0;
     let written = from.signed()?;
@@ -109,13 +121,12 @@ fn series(from: &mut Reader, steps: &[Option<usize>], levels: usize) -> Result<S
     for level in steps {
         let part = cells(from)?.pop();
         let cells = cells(from)?;
-        let blocks = from.length(MOST)?;
-        let blocks: Result<_, _> = (0..blocks).map(|_| from.bytes().map(Box::from)).collect();
+        let blocks = Blocks::read(from)?;
         if let Some(track) = level.and_then(|level| tracks.get_mut(level)) {
             *track = Track {
                 part,
                 cells,
-                blocks: blocks?,
+                blocks,
             };
         }
     }

@@ -4,35 +4,46 @@
 //!  lock            held by the process that has the log
 //!  1s-42.segment   one second, the 42nd segment that was made; 10s-…, 300s-…
 //!  checkpoint-7    all that was in memory when it was made
-//!  wal-7           what happened since
+//!  wal-7           what happened since, up to wal-8, which was begun when checkpoint-8 was
 //! ```
 //!
-//! A checkpoint is good if its checksum is. Should the newest not be, the one before it is taken, and both of their
-//! logs: so that one is kept as well.
+//! A checkpoint is good if its checksum is. Whatever is newer than the newest good one is done again, from all the logs
+//! since, in their order. So the checkpoint before the newest is kept as well, with its log.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::checkpoint::{read_state, write_state};
+use crate::checkpoint::read_state;
+use crate::coding::Reader;
+use crate::disk::Disk;
+use crate::frozen::MARK;
+use crate::job::segment_path;
 use crate::segment::Segment;
 use crate::state::State;
-use crate::wal::Wal;
+use crate::step::{Step, step};
+use crate::wal::{Batches, Wal};
 use crate::{Level, LogError, Options};
 
-const MARK: &[u8; 8] = b"ekchk 1\n";
-/// Damaged files that are kept for who wants to look at them.
-const MOST_DAMAGED: usize = 4;
+/// A write-ahead log ends in a checkpoint when it is longer than this, or than the checkpoint before: so no more is
+/// written of checkpoints than of samples, however many series there are.
+const LEAST_WAL: u64 = 64 << 20;
+
+/// By level, segments in the order in which they were made.
+pub(crate) type Levels = Vec<Vec<Arc<Segment>>>;
 
 /// The directory, and what is open of it.
 #[derive(Debug)]
 pub(crate) struct Files {
-    directory: PathBuf,
-    _lock: File,
+    pub(crate) directory: PathBuf,
+    pub(crate) disk: Disk,
+    pub(crate) lock: Arc<File>,
     generation: u64,
     pub(crate) wal: Wal,
-    /// By level, in the order in which they were made.
-    pub(crate) segments: Vec<Vec<Segment>>,
+    pub(crate) segments: Arc<Levels>,
+    /// Bytes of the newest checkpoint.
+    pub(crate) checkpoint_bytes: u64,
     /// Files that were found to be damaged, and put aside.
     pub(crate) damaged: u64,
 }
@@ -41,13 +52,14 @@ pub(crate) struct Files {
 pub(crate) struct Found {
     pub(crate) files: Files,
     pub(crate) state: State,
-    /// What happened since the state was written.
-    pub(crate) batches: Vec<Vec<u8>>,
+    /// What happened since the state was written is in these, in this order.
+    pub(crate) logs: Vec<PathBuf>,
 }
 
 impl Files {
     /// Takes the directory, which is made if it is not there.
     pub(crate) fn open(
+        disk: Disk,
         directory: &Path,
         options: &Options,
         now_ms: i64,
@@ -63,123 +75,60 @@ impl Files {
         let names = names(directory).map_err(fault)?;
         let mut damaged = 0;
         let segments = open_segments(directory, &names, options, &mut damaged)?;
-        let (base, state) = newest_state(directory, &names, options, &mut damaged);
-        let mut state = state.unwrap_or_else(|| State::new(options.clone(), now_ms));
-        let all = segments.iter().flatten();
-        for segment in all {
+        let base = newest_state(directory, &names, options, &mut damaged);
+        let generation = base.as_ref().map(|base| base.generation);
+        let checkpoint_bytes = base.as_ref().map_or(0, |base| base.bytes);
+        let mut logs: Vec<u64> = numbered(&names, "wal-").collect();
+        logs.retain(|log| Some(*log) >= generation);
+        logs.sort_unstable();
+        let path = |log: &u64| directory.join(format!("wal-{log}"));
+        let mut state = match base {
+            Some(base) => base.state,
+            None => {
+                let began = logs.first().map(|log| began_at(&path(log))).transpose()?;
+                State::new(options.clone(), began.flatten().unwrap_or(now_ms))
+            }
+        };
+        for segment in segments.iter().flatten() {
             state.next_id = state.next_id.max(segment.last_series.saturating_add(1));
-            if base.is_none() {
+            // Where all is there that ever happened, the same segments are made again.
+            if generation.is_none() && logs.first() != Some(&0) {
                 state.next_segment = state.next_segment.max(segment.number + 1);
             }
         }
-        let mut logs: Vec<u64> = numbered(&names, "wal-").collect();
-        logs.sort_unstable();
-        let generation = logs.last().copied().max(base).unwrap_or(0);
-        let mut batches = Vec::new();
-        for log in logs {
-            if log < generation && Some(log) >= base {
-                batches.extend(Wal::open(&directory.join(format!("wal-{log}")))?.1);
-            }
-        }
-        let (wal, newest) = Wal::open(&directory.join(format!("wal-{generation}")))?;
-        batches.extend(newest);
-        let directory = directory.to_owned();
+        let generation = logs.last().copied().max(generation).unwrap_or(0);
+        let newest = path(&generation);
+        let length = Batches::read(&newest)?.length();
         let files = Self {
-            directory,
-            _lock: lock,
+            wal: Wal::open(&disk, &newest, length)?,
+            directory: directory.to_owned(),
+            disk,
+            lock: Arc::new(lock),
             generation,
-            wal,
-            segments,
+            segments: Arc::new(segments),
+            checkpoint_bytes,
             damaged,
         };
         Ok(Found {
             files,
             state,
-            batches,
+            logs: logs.iter().map(path).collect(),
         })
     }
 
-    pub(crate) fn segment_path(&self, level: &Level, number: u64) -> PathBuf {
-        self.directory
-            .join(format!("{}s-{number}.segment", level.step))
-    }
-
-    /// Takes a segment that was written to the others, and removes the oldest of which no more need be kept.
-    pub(crate) fn take(
-        &mut self,
-        index: usize,
-        level: &Level,
-        number: u64,
-    ) -> Result<(), LogError> {
-        let path = self.segment_path(level, number);
-        let segment = Segment::open(&path, number)?;
-        let Some(segments) = self.segments.get_mut(index) else {
-            return Ok(());
-        };
-        segments.retain(|known| known.number != number);
-        segments.extend(segment);
-        while let Some(oldest) = surplus(segments, level) {
-            fs::remove_file(&oldest.path).map_err(|source| LogError::of(&oldest.path, source))?;
-            segments.remove(0);
-        }
-        Ok(())
-    }
-
-    /// Writes all that is in memory, and begins a new log of what happens from now on.
-    pub(crate) fn checkpoint(&mut self, state: &State) -> Result<(), LogError> {
+    /// Begins a new write-ahead log of what happens from now on, and returns its number, which is that of the checkpoint
+    /// with all that was before. What waits must be flushed.
+    pub(crate) fn begin_log(&mut self) -> Result<u64, LogError> {
         let generation = self.generation + 1;
-        let path = self.directory.join(format!("checkpoint-{generation}"));
-        let temporary = path.with_extension("new");
-        let wal_path = self.directory.join(format!("wal-{generation}"));
-        let mut payload = write_state(state);
-        payload.extend(crc32fast::hash(&payload).to_le_bytes());
-        let written = File::create(&temporary).and_then(|mut file| {
-            file.write_all(MARK)?;
-            file.write_all(&payload)?;
-            file.sync_all()
-        });
-        if let Err(source) = written {
-            // What could be written of it would only take room from what waits.
-            let _ = fs::remove_file(&temporary);
-            return Err(LogError::of(&temporary, source));
-        }
-        let (wal, _) = Wal::open(&wal_path)?;
-        fs::rename(&temporary, &path).map_err(|source| LogError::of(&path, source))?;
-        self.wal = wal;
+        let path = self.directory.join(format!("wal-{generation}"));
+        self.wal = Wal::open(&self.disk, &path, 0)?;
         self.generation = generation;
-        self.sync_directory()?;
-        self.remove_old()
+        Ok(generation)
     }
 
-    fn sync_directory(&self) -> Result<(), LogError> {
-        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| LogError::of(&self.directory, source))
-    }
-
-    /// Removes checkpoints and logs of before the last but one, and what was begun and never ended.
-    fn remove_old(&self) -> Result<(), LogError> {
-        let fault = |source| LogError::of(&self.directory, source);
-        let kept = self.generation.saturating_sub(1);
-        let names = names(&self.directory).map_err(fault)?;
-        let old = |prefix: &'static str| {
-            let numbers = numbered(&names, prefix).filter(move |number| *number < kept);
-            numbers.map(move |number| format!("{prefix}{number}"))
-        };
-        let unfinished = names.iter().filter(|name| name.ends_with(".new")).cloned();
-        let mut aside: Vec<_> = names
-            .iter()
-            .filter(|name| name.ends_with(".damaged"))
-            .cloned()
-            .collect();
-        aside.truncate(aside.len().saturating_sub(MOST_DAMAGED));
-        for name in old("checkpoint-")
-            .chain(old("wal-"))
-            .chain(unfinished)
-            .chain(aside)
-        {
-            fs::remove_file(self.directory.join(name)).map_err(fault)?;
-        }
-        Ok(())
+    /// Whether the write-ahead log should end, and whether it cannot go on.
+    pub(crate) fn is_log_over(&self) -> bool {
+        self.wal.length() > LEAST_WAL.max(self.checkpoint_bytes) || self.wal.has_hole()
     }
 
     /// The number of the oldest segment, or the highest there can be.
@@ -190,29 +139,26 @@ impl Files {
 
     /// Bytes of all segments.
     pub(crate) fn segment_bytes(&self) -> u64 {
-        self.segments
-            .iter()
-            .flatten()
-            .map(|segment| segment.bytes)
-            .sum()
+        let segments = self.segments.iter().flatten();
+        segments.map(|segment| segment.bytes).sum()
     }
 }
 
 /// The oldest segment, if the newer ones cover what is to be kept. Nothing is asked of a clock: one that is wrong
 /// removes nothing.
-fn surplus<'a>(segments: &'a [Segment], level: &Level) -> Option<&'a Segment> {
+pub(crate) fn surplus(segments: &[Arc<Segment>], level: &Level) -> Option<Arc<Segment>> {
     let (oldest, newer) = segments.split_first()?;
-    let covers = |segment: &Segment| {
+    let covers = |segment: &Arc<Segment>| {
         let (first, last) = segment.slots;
         last.saturating_sub(first).saturating_add(1) as u64
     };
     let covered = newer.iter().map(covers).fold(0, u64::saturating_add);
     let wanted = u64::from(level.keep / level.step);
     let most = 4 * (level.keep / level.segment) as usize + 8;
-    (covered >= wanted || newer.len() >= most).then_some(oldest)
+    (covered >= wanted || newer.len() >= most).then(|| Arc::clone(oldest))
 }
 
-fn names(directory: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         names.extend(entry?.file_name().into_string().ok());
@@ -222,7 +168,7 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The numbers behind a prefix.
-fn numbered<'a>(names: &'a [String], prefix: &'a str) -> impl Iterator<Item = u64> + 'a {
+pub(crate) fn numbered<'a>(names: &'a [String], prefix: &'a str) -> impl Iterator<Item = u64> + 'a {
     let numbers = names
         .iter()
         .filter_map(move |name| name.strip_prefix(prefix));
@@ -234,7 +180,7 @@ fn open_segments(
     names: &[String],
     options: &Options,
     damaged: &mut u64,
-) -> Result<Vec<Vec<Segment>>, LogError> {
+) -> Result<Levels, LogError> {
     let mut levels = Vec::new();
     for level in &options.levels {
         let prefix = format!("{}s-", level.step);
@@ -246,9 +192,9 @@ fn open_segments(
         numbers.sort_unstable();
         let mut segments = Vec::new();
         for number in numbers {
-            let path = directory.join(format!("{prefix}{number}.segment"));
+            let path = segment_path(directory, level, number);
             match Segment::open(&path, number)? {
-                Some(segment) => segments.push(segment),
+                Some(segment) => segments.push(Arc::new(segment)),
                 None => put_aside(&path, damaged),
             }
         }
@@ -257,26 +203,46 @@ fn open_segments(
     Ok(levels)
 }
 
-/// The newest state that can be read, and its number.
+/// A checkpoint.
+struct Base {
+    generation: u64,
+    state: State,
+    bytes: u64,
+}
+
+/// The newest state that can be read.
 fn newest_state(
     directory: &Path,
     names: &[String],
     options: &Options,
     damaged: &mut u64,
-) -> (Option<u64>, Option<State>) {
+) -> Option<Base> {
     let mut numbers: Vec<u64> = numbered(names, "checkpoint-").collect();
     numbers.sort_unstable();
-    for number in numbers.into_iter().rev() {
-        let path = directory.join(format!("checkpoint-{number}"));
-        let state = fs::read(&path)
-            .ok()
-            .and_then(|bytes| state_of(&bytes, options));
-        if state.is_some() {
-            return (Some(number), state);
+    for generation in numbers.into_iter().rev() {
+        let path = directory.join(format!("checkpoint-{generation}"));
+        let bytes = fs::read(&path).unwrap_or_default();
+        if let Some(state) = state_of(&bytes, options) {
+            return Some(Base {
+                generation,
+                state,
+                bytes: bytes.len() as u64,
+            });
         }
         put_aside(&path, damaged);
     }
-    (None, None)
+    None
+}
+
+/// When a log was begun that has no checkpoint yet: what it has is late or not by that.
+fn began_at(path: &Path) -> Result<Option<i64>, LogError> {
+    let batches = Batches::read(path)?;
+    let first = batches.iter().next();
+    let first = first.and_then(|batch| step(&mut Reader::new(batch), 0).ok());
+    Ok(match first {
+        Some(Step::Pass { now_ms }) => Some(now_ms),
+        _ => None,
+    })
 }
 
 fn state_of(bytes: &[u8], options: &Options) -> Option<State> {

@@ -10,14 +10,18 @@
 //! makes it lose what is there. `docs/explanation/monitor-log.md` tells the structure with its reasons. It does not know what the
 //! series mean, opens no socket, has no thread, and reads no clock.
 
+mod blocks;
 mod bucket;
 mod checkpoint;
 mod coding;
+mod disk;
 mod error;
 mod files;
+mod frozen;
 #[doc(hidden)]
 pub mod fuzzing;
 mod histogram;
+mod job;
 mod log;
 mod one_series;
 mod options;
@@ -25,6 +29,7 @@ mod query;
 mod question;
 mod reading;
 mod segment;
+mod snapshot;
 mod state;
 mod step;
 mod track;
@@ -32,10 +37,13 @@ mod wal;
 mod window;
 
 pub use bucket::{Bucket, Cell};
+pub use disk::{Disk, Operation};
 pub use error::LogError;
 pub use histogram::{Histogram, RELATIVE_ERROR};
+pub use job::{Job, Outcome, Spent};
 pub use log::{Figures, MonitorLog};
 pub use options::{BadOptions, DEFAULT_LEVELS, FLUSH_INTERVAL, Level, Options};
 pub use query::MOST_POINTS;
 pub use question::{Across, Answer, Query, QueryError, Row, Statistic};
 pub use reading::{Kind, Reading, Refusal, SeriesId};
+pub use snapshot::Snapshot;

@@ -1,6 +1,7 @@
 //! One series: what it is called, and what of it is in memory.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::track::Track;
 use crate::window::Window;
@@ -10,7 +11,7 @@ use crate::{Cell, Kind, Level};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) owner: u64,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,
     /// When it was written to last, in seconds of the log's clock.
     pub(crate) written: i64,
@@ -31,17 +32,24 @@ impl Series {
         is_in_memory || self.newest_segment.is_some_and(|newest| newest >= oldest)
     }
 
-    /// Brings the slots before `first` to the levels; returns how many cells had to be dropped.
-    pub(crate) fn settle(&mut self, levels: &[Level], first: i64) -> u64 {
+    /// Brings the slots before `first` to the levels, of which what lies before `sealed` was handed over; returns how many
+    /// cells had to be dropped.
+    pub(crate) fn settle(&mut self, levels: &[Level], sealed: &[i64], first: i64) -> u64 {
         let finest = levels.first().map_or(1, |level| level.step);
         let mut dropped = 0;
         while let Some((slot, cell)) = self.window.settle(first) {
             let Some(cell) = cell else { continue };
-            for (level, track) in levels.iter().zip(&mut self.tracks) {
-                dropped += track.push(level, finest, slot, &cell);
+            for ((level, track), sealed) in levels.iter().zip(&mut self.tracks).zip(sealed) {
+                dropped += track.push(level, finest, *sealed, (slot, &cell));
             }
         }
         dropped as u64
+    }
+
+    /// Whether there are open slots before `first`.
+    pub(crate) fn is_unsettled(&self, first: i64) -> bool {
+        let oldest = self.window.open.front();
+        oldest.is_some_and(|open| open.slot < first)
     }
 
     /// The cells of these slots that are in memory of a level, ascending, those of open slots among them.

@@ -1,8 +1,8 @@
 //! Answering questions.
 
-use crate::one_series::Series;
 use crate::question::{Across, Answer, Query, QueryError, Row, Statistic};
-use crate::{Cell, Histogram, Kind, Level, MonitorLog, SeriesId};
+use crate::snapshot::{Held, Snapshot};
+use crate::{Cell, Histogram, Kind, Level, SeriesId};
 
 /// Points that an answer has in each row.
 pub const MOST_POINTS: usize = 11_000;
@@ -25,7 +25,7 @@ struct Frame {
     now: i64,
 }
 
-impl MonitorLog {
+impl Snapshot {
     /// Answers a question from the coarsest resolution that is fine enough and goes back far enough. What it takes
     /// of memory is bounded by [`MOST_POINTS`], whatever the span and the number of series.
     ///
@@ -37,11 +37,7 @@ impl MonitorLog {
         let mut totals = vec![Total::default(); frame.points];
         let mut merged: Vec<Option<Cell>> = vec![None; frame.points];
         for id in query.series {
-            let series = self
-                .state
-                .series
-                .get(&id.0)
-                .ok_or(QueryError::Unknown(*id))?;
+            let series = self.series.get(id).ok_or(QueryError::Unknown(*id))?;
             if query.across == Across::Merged {
                 self.gather(*id, series, &frame, &mut merged)?;
                 continue;
@@ -88,7 +84,7 @@ impl MonitorLog {
             .div_ceil(USUAL_POINTS)
             .min(u64::from(u32::MAX)) as u32;
         let wanted = query.step.unwrap_or(usual).max(1);
-        let now = self.state.now_ms / 1_000;
+        let now = self.now_ms / 1_000;
         let (level, of) = self.level(wanted, now.saturating_sub(query.from));
         let step = i64::from(wanted.div_ceil(of.step)).saturating_mul(i64::from(of.step));
         let from = query.from.div_euclid(step).saturating_mul(step);
@@ -99,8 +95,8 @@ impl MonitorLog {
             1
         };
         let of_latencies = |id: &SeriesId| {
-            let series = self.state.series.get(&id.0);
-            series.is_some_and(|series| series.kind == Kind::Latencies)
+            let series = self.series.get(id);
+            series.is_some_and(|series| series.newest.kind == Kind::Latencies)
         };
         let has_latencies = query.series.iter().any(of_latencies);
         let most = if has_latencies {
@@ -127,7 +123,7 @@ impl MonitorLog {
     /// The coarsest level whose step is at most what is wanted and that goes back so many seconds; if there is none,
     /// the finest that goes back so far, or the last.
     fn level(&self, wanted: u32, back: i64) -> (usize, Level) {
-        let levels = self.state.options.levels.iter().copied().enumerate();
+        let levels = self.levels.iter().copied().enumerate();
         let reaches = |level: &Level| i64::from(level.keep) >= back;
         let fine = levels
             .clone()
@@ -142,17 +138,16 @@ impl MonitorLog {
     fn gather(
         &self,
         id: SeriesId,
-        series: &Series,
+        series: &Held,
         frame: &Frame,
         cells: &mut [Option<Cell>],
     ) -> Result<(), QueryError> {
-        let levels = &self.state.options.levels;
         let slot_seconds = i64::from(frame.of.step);
         let first = frame.from.div_euclid(slot_seconds);
         let last = first.saturating_add(frame.points as i64 * (frame.step / slot_seconds)) - 1;
         let slots = first..=last;
         let mut told: Vec<(i64, Cell)> = Vec::new();
-        for segment in self.files.segments.get(frame.level).into_iter().flatten() {
+        for segment in self.segments.get(frame.level).into_iter().flatten() {
             let (from, to) = segment.slots;
             if to < first || from > last {
                 continue;
@@ -165,7 +160,7 @@ impl MonitorLog {
             })?;
             told.extend(read.into_iter().filter(|(slot, _)| slots.contains(slot)));
         }
-        told.extend(series.cells(levels, frame.level, &slots));
+        told.extend(self.in_memory(series, frame.level, &slots));
         // What was told of a slot last stays behind what was told before, and counts.
         told.sort_by_key(|(slot, _)| *slot);
         let mut told = told.into_iter().peekable();

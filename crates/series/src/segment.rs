@@ -10,12 +10,13 @@
 //!
 //! The index is not held in memory: a look-up reads some of its entries, by halving.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::coding::{Malformed, Reader, decode};
+use crate::disk::{Disk, DiskFile};
 use crate::{Cell, LogError};
 
 const MARK: &[u8; 8] = b"ekseg 1\n";
@@ -47,8 +48,8 @@ pub(crate) struct Segment {
 /// A segment that is being written.
 pub(crate) struct SegmentWriter {
     path: PathBuf,
-    temporary: PathBuf,
-    out: BufWriter<File>,
+    disk: Disk,
+    out: BufWriter<DiskFile>,
     written: u64,
     index: Vec<u8>,
     slots: Option<(i64, i64)>,
@@ -57,12 +58,12 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// Begins a segment of this name.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let temporary = path.with_extension("new");
+    pub(crate) fn create(disk: &Disk, path: &Path) -> io::Result<Self> {
+        let file = disk.create(&path.with_extension("new"))?;
         Ok(Self {
             path: path.to_owned(),
-            out: BufWriter::new(File::create(&temporary)?),
-            temporary,
+            disk: disk.clone(),
+            out: BufWriter::new(file),
             written: 0,
             index: Vec::new(),
             slots: None,
@@ -94,7 +95,7 @@ impl SegmentWriter {
     /// Makes it durable, and gives it its name. Nothing is made of a segment without series.
     pub(crate) fn finish(mut self) -> io::Result<bool> {
         let Some((first, last)) = self.slots else {
-            fs::remove_file(&self.temporary)?;
+            self.disk.remove(self.out.get_ref().path())?;
             return Ok(false);
         };
         let mut end = Vec::new();
@@ -110,8 +111,8 @@ impl SegmentWriter {
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
+        file.sync()?;
+        self.disk.rename(file.path(), &self.path)?;
         Ok(true)
     }
 }

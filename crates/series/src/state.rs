@@ -1,7 +1,10 @@
 //! All that is in memory: the series, and how far time has come. Pure: files are the concern of others.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
+use crate::frozen::{Frozen, Head};
 use crate::one_series::Series;
 use crate::reading::MOST_NAME;
 use crate::track::Track;
@@ -17,15 +20,15 @@ const IDLE_SECONDS: i64 = 3_600;
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) options: Options,
-    pub(crate) series: BTreeMap<u32, Series>,
-    ids: BTreeMap<(u64, String), u32>,
-    live: BTreeMap<u64, usize>,
+    /// What is handed over to be written, or asked for, has the same series: one that is changed meanwhile is copied.
+    pub(crate) series: BTreeMap<u32, Arc<Series>>,
+    owners: BTreeMap<u64, Owner>,
     pub(crate) next_id: u32,
     /// The log's clock, in milliseconds since the epoch.
     pub(crate) now_ms: i64,
     /// The first slot of the finest level that is open.
     pub(crate) watermark: i64,
-    /// By level, the slot before which everything is in segments, or has nothing.
+    /// By level, the slot before which everything was handed over to be written, or has nothing.
     pub(crate) sealed: Vec<i64>,
     /// The number of the segment that is written next.
     pub(crate) next_segment: u64,
@@ -33,20 +36,38 @@ pub(crate) struct State {
     pub(crate) dropped: u64,
 }
 
+/// What an owner has.
+#[derive(Clone, Debug, Default)]
+struct Owner {
+    ids: BTreeMap<Arc<str>, u32>,
+    /// Series that take a place.
+    live: usize,
+}
+
 /// What is due to be written to a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) level: usize,
-    /// The cells of the slots before it.
+    /// The cells of the slots from here on.
+    pub(crate) begin: i64,
+    /// And before this one.
     pub(crate) end: i64,
+}
+
+/// What becomes of a series that nothing is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retired {
+    /// It leaves its place.
+    Idle(u32),
+    /// It is forgotten.
+    Forgotten(u32),
 }
 
 impl State {
     pub(crate) fn new(options: Options, now_ms: i64) -> Self {
         let mut state = Self {
             series: BTreeMap::new(),
-            ids: BTreeMap::new(),
-            live: BTreeMap::new(),
+            owners: BTreeMap::new(),
             next_id: 0,
             now_ms,
             watermark: 0,
@@ -95,60 +116,143 @@ impl State {
             .enumerate();
         starts
             .filter(|(_, (end, sealed))| end > sealed)
-            .map(|(level, (end, _))| Due { level, end })
+            .map(|(level, (end, begin))| Due {
+                level,
+                begin: *begin,
+                end,
+            })
             .collect()
     }
 
     /// Everything, so that time can begin anew.
-    pub(crate) fn due_all(&self) -> Vec<Due> {
-        let levels = 0..self.options.levels.len();
+    fn due_all(&self) -> Vec<Due> {
+        let levels = self.sealed.iter().enumerate();
         levels
-            .map(|level| Due {
+            .map(|(level, begin)| Due {
                 level,
+                begin: *begin,
                 end: i64::MAX,
             })
             .collect()
     }
 
-    /// Brings what is before the watermark to the levels; all of it when time is to begin anew.
-    pub(crate) fn settle_all(&mut self, is_everything: bool) {
-        let first = if is_everything {
-            i64::MAX
-        } else {
-            self.watermark
-        };
-        let mut dropped = 0;
-        for series in self.series.values_mut() {
-            dropped += series.settle(&self.options.levels, first);
+    /// Hands over what is due, and all that a restart needs. From now on it is not in here, though its memory may be
+    /// shared for a while. It costs a look at each series.
+    pub(crate) fn freeze(&mut self, due: Vec<Due>) -> Frozen {
+        let first_number = self.next_segment;
+        if !due.is_empty() {
+            self.ready(&due, self.watermark);
         }
-        self.dropped = self.dropped.saturating_add(dropped);
+        for due in &due {
+            self.sealed
+                .iter_mut()
+                .skip(due.level)
+                .take(1)
+                .for_each(|sealed| *sealed = due.end);
+        }
+        Frozen {
+            first_number,
+            due,
+            series: self.shared(),
+            left: None,
+            head: self.head(),
+        }
     }
 
-    /// Forgets what is in the segment of this number now.
-    pub(crate) fn forget(&mut self, due: Due, number: u64) {
+    /// Hands over all that there is, and begins anew at a time that may be before it.
+    pub(crate) fn freeze_all(&mut self, now_ms: i64) -> Frozen {
+        let due = self.due_all();
+        let first_number = self.next_segment;
+        self.ready(&due, i64::MAX);
+        let series = self.shared();
+        self.begin_anew(now_ms);
+        Frozen {
+            first_number,
+            due,
+            series,
+            left: Some(self.shared()),
+            head: self.head(),
+        }
+    }
+
+    /// Readies each series to be handed over: slots before `first` are brought to the levels, and the newest segment that
+    /// tells of it is noted.
+    fn ready(&mut self, due: &[Due], first: i64) {
+        let first_number = self.next_segment;
         for series in self.series.values_mut() {
-            if let Some(track) = series
-                .tracks
-                .get_mut(due.level)
-                .filter(|track| !track.is_empty())
-            {
-                track.forget(due.end);
+            if series.tracks.iter().all(Track::is_empty) && !series.is_unsettled(first) {
+                continue;
+            }
+            let series = Arc::make_mut(series);
+            let dropped = series.settle(&self.options.levels, &self.sealed, first);
+            self.dropped = self.dropped.saturating_add(dropped);
+            for (track, sealed) in series.tracks.iter_mut().zip(&self.sealed) {
+                track.forget(*sealed);
+            }
+            let is_in = |due: &Due| {
+                series
+                    .tracks
+                    .get(due.level)
+                    .is_some_and(|track| !track.is_empty())
+            };
+            let newest = (first_number..)
+                .zip(due)
+                .filter(|(_, due)| is_in(due))
+                .last();
+            if let Some((number, _)) = newest {
                 series.newest_segment = Some(number);
             }
         }
-        if let Some(sealed) = self.sealed.get_mut(due.level) {
-            *sealed = due.end;
+        self.next_segment = first_number.saturating_add(due.len() as u64);
+    }
+
+    fn shared(&self) -> Vec<(u32, Arc<Series>)> {
+        let series = self.series.iter();
+        series
+            .map(|(id, series)| (*id, Arc::clone(series)))
+            .collect()
+    }
+
+    fn head(&self) -> Head {
+        Head {
+            now_ms: self.now_ms,
+            watermark: self.watermark,
+            next_id: self.next_id,
+            next_segment: self.next_segment,
+            dropped: self.dropped,
+            levels: self.options.levels.clone(),
+            sealed: self.sealed.clone(),
         }
     }
 
-    /// Begins anew at a time that may be before all that was. What was settled must be in segments.
-    pub(crate) fn begin_anew(&mut self, now_ms: i64) {
+    /// Drops and counts all that is in memory, so that time can begin anew where nothing can be handed over.
+    pub(crate) fn drop_all(&mut self, now_ms: i64) {
+        let held = |series: &Arc<Series>| {
+            let settled: usize = series.tracks.iter().map(Track::len).sum();
+            settled + series.window.open.len() * series.tracks.len()
+        };
+        let dropped: usize = self.series.values().map(held).sum();
+        self.dropped = self.dropped.saturating_add(dropped as u64);
+        self.begin_anew(now_ms);
+    }
+
+    /// Begins anew at a time that may be before all that was, with nothing in memory.
+    fn begin_anew(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
         self.watermark = self.watermark_at(now_ms);
         self.sealed = self.segment_starts();
         for series in self.series.values_mut() {
-            series.window.newest = None;
-            series.written = series.written.min(now_ms / 1_000);
+            let window = Window {
+                count: series.window.count,
+                ..Window::default()
+            };
+            *series = Arc::new(Series {
+                name: Arc::clone(&series.name),
+                window,
+                written: series.written.min(now_ms / 1_000),
+                tracks: vec![Track::default(); series.tracks.len()],
+                ..**series
+            });
         }
     }
 
@@ -159,7 +263,8 @@ impl State {
         name: &str,
         kind: Kind,
     ) -> Result<(SeriesId, bool), Refusal> {
-        if let Some(id) = self.ids.get(&(owner, name.to_owned())) {
+        let of_owner = self.owners.get(&owner);
+        if let Some(id) = of_owner.and_then(|of_owner| of_owner.ids.get(name)) {
             let known = self.series.get(id).ok_or(Refusal::Unknown)?;
             let is_same = known.kind == kind;
             return if is_same {
@@ -174,9 +279,24 @@ impl State {
         self.make_room(owner)?;
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Refusal::TooManySeries)?;
+        self.make(id, owner, name, kind);
+        Ok((SeriesId(id), true))
+    }
+
+    /// Makes a series that was made before, under the id that it had.
+    pub(crate) fn register_as(&mut self, id: u32, owner: u64, name: &str, kind: Kind) {
+        let of_owner = self.owners.get(&owner);
+        if let Some(known) = of_owner.and_then(|of_owner| of_owner.ids.get(name).copied()) {
+            self.forget(known);
+        }
+        self.next_id = self.next_id.max(id.saturating_add(1));
+        self.make(id, owner, name, kind);
+    }
+
+    fn make(&mut self, id: u32, owner: u64, name: &str, kind: Kind) {
         let series = Series {
             owner,
-            name: name.to_owned(),
+            name: name.into(),
             kind,
             written: self.now_ms / 1_000,
             is_live: true,
@@ -185,7 +305,6 @@ impl State {
             tracks: vec![Track::default(); self.options.levels.len()],
         };
         self.insert(id, series);
-        Ok((SeriesId(id), true))
     }
 
     /// The series of an owner whose names begin so, in the order of their names.
@@ -193,27 +312,32 @@ impl State {
         &'s self,
         owner: u64,
         beginning: &str,
-    ) -> impl Iterator<Item = (u32, &'s Series)> {
-        let from = self.ids.range((owner, beginning.to_owned())..);
-        from.take_while(move |((of, name), _)| *of == owner && name.starts_with(beginning))
+    ) -> impl Iterator<Item = (u32, &'s Arc<Series>)> {
+        let ids = self.owners.get(&owner).map(|of_owner| &of_owner.ids);
+        let from = (Bound::Included(beginning), Bound::Unbounded);
+        let from = ids
+            .into_iter()
+            .flat_map(move |ids| ids.range::<str, _>(from));
+        from.take_while(move |(name, _)| name.starts_with(beginning))
             .filter_map(move |(_, id)| Some((*id, self.series.get(id)?)))
     }
 
     /// Puts a series in its place.
     pub(crate) fn insert(&mut self, id: u32, series: Series) {
-        self.ids.insert((series.owner, series.name.clone()), id);
-        if series.is_live {
-            *self.live.entry(series.owner).or_default() += 1;
-        }
-        self.series.insert(id, series);
+        let of_owner = self.owners.entry(series.owner).or_default();
+        of_owner.ids.insert(Arc::clone(&series.name), id);
+        of_owner.live += usize::from(series.is_live);
+        self.series.insert(id, Arc::new(series));
     }
 
     /// Whether one more may be written to.
     fn make_room(&self, owner: u64) -> Result<(), Refusal> {
-        if self.live.values().sum::<usize>() >= self.options.most_series {
+        let live = self.owners.values().map(|of_owner| of_owner.live);
+        if live.sum::<usize>() >= self.options.most_series {
             return Err(Refusal::TooManySeries);
         }
-        if self.live.get(&owner).copied().unwrap_or(0) >= self.options.most_series_per_owner {
+        let of_owner = self.owners.get(&owner).map_or(0, |of_owner| of_owner.live);
+        if of_owner >= self.options.most_series_per_owner {
             return Err(Refusal::TooManyOfOwner);
         }
         Ok(())
@@ -236,7 +360,7 @@ impl State {
         if !series.is_live {
             let owner = series.owner;
             self.make_room(owner)?;
-            *self.live.entry(owner).or_default() += 1;
+            self.owners.entry(owner).or_default().live += 1;
         }
         let step_ms = self.options.finest_ms();
         let ahead = i64::try_from(self.options.ahead.as_millis()).unwrap_or(i64::MAX);
@@ -245,46 +369,69 @@ impl State {
             last: self.now_ms.saturating_add(ahead).div_euclid(step_ms),
         };
         let series = self.series.get_mut(&id.0).ok_or(Refusal::Unknown)?;
+        let series = Arc::make_mut(series);
         series.is_live = true;
         series.window.add(time_ms, reading, step_ms, bounds)?;
         series.written = self.now_ms / 1_000;
-        let dropped = series.settle(&self.options.levels, self.watermark);
+        let dropped = series.settle(&self.options.levels, &self.sealed, self.watermark);
         self.dropped = self.dropped.saturating_add(dropped);
         Ok(())
     }
 
-    /// Takes their places from series that are idle, and forgets those for which there is no room, or of which no
-    /// segment tells any more: the oldest that there is has the number `oldest`.
-    pub(crate) fn retire(&mut self, oldest: u64) {
+    /// Which series are idle and are to leave their places, and which are to be forgotten, since there is no room for them
+    /// or no segment tells of them any more: the oldest that there is has the number `oldest`.
+    pub(crate) fn to_retire(&self, oldest: u64) -> Vec<Retired> {
         let now = self.now_ms / 1_000;
         let mut idle: Vec<(bool, i64, u32)> = Vec::new();
-        for (id, series) in &mut self.series {
-            let since = now.saturating_sub(series.written);
-            if series.is_live && since > IDLE_SECONDS {
-                series.is_live = false;
-                if let Some(live) = self.live.get_mut(&series.owner) {
-                    *live = live.saturating_sub(1);
+        let mut retired = Vec::new();
+        for (id, series) in &self.series {
+            if series.is_live {
+                if now.saturating_sub(series.written) <= IDLE_SECONDS {
+                    continue;
+                }
+                retired.push(Retired::Idle(*id));
+            }
+            idle.push((series.has_past(oldest), series.written, *id));
+        }
+        idle.sort_unstable();
+        let most = self.options.most_series.saturating_mul(MOST_IDLE);
+        let surplus = idle.len().saturating_sub(most);
+        let forgotten = idle.into_iter().enumerate();
+        let forgotten = forgotten.filter(|(index, (has_past, ..))| *index < surplus || !has_past);
+        retired.extend(forgotten.map(|(_, (_, _, id))| Retired::Forgotten(id)));
+        retired
+    }
+
+    /// Does what [`Self::to_retire`] said.
+    pub(crate) fn retire(&mut self, retired: Retired) {
+        match retired {
+            Retired::Idle(id) => {
+                if let Some(series) = self.series.get_mut(&id).filter(|series| series.is_live) {
+                    Arc::make_mut(series).is_live = false;
+                    self.leave_place(id);
                 }
             }
-            if !series.is_live {
-                idle.push((series.has_past(oldest), series.written, *id));
-            }
-        }
-        self.live.retain(|_, live| *live > 0);
-        idle.sort_unstable();
-        let surplus = idle
-            .len()
-            .saturating_sub(self.options.most_series.saturating_mul(MOST_IDLE));
-        for (index, (has_past, _, id)) in idle.into_iter().enumerate() {
-            if index < surplus || !has_past {
-                self.remove(id);
-            }
+            Retired::Forgotten(id) => self.forget(id),
         }
     }
 
-    fn remove(&mut self, id: u32) {
-        if let Some(series) = self.series.remove(&id) {
-            self.ids.remove(&(series.owner, series.name));
+    fn leave_place(&mut self, id: u32) {
+        let owner = self.series.get(&id).map(|series| series.owner);
+        if let Some(of_owner) = owner.and_then(|owner| self.owners.get_mut(&owner)) {
+            of_owner.live = of_owner.live.saturating_sub(1);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        self.retire(Retired::Idle(id));
+        let Some(series) = self.series.remove(&id) else {
+            return;
+        };
+        if let Some(of_owner) = self.owners.get_mut(&series.owner) {
+            of_owner.ids.remove(&series.name);
+            if of_owner.ids.is_empty() {
+                self.owners.remove(&series.owner);
+            }
         }
     }
 }

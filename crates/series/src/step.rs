@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{cells, kind, kind_byte, put_cells};
 use crate::coding::{Malformed, Reader, put_bytes, put_signed, put_varint};
+use crate::state::Retired;
 use crate::{Cell, Kind, Reading};
 
 /// What is written to the log between two checkpoints, in the order in which it was done.
@@ -22,6 +23,8 @@ pub(crate) enum Step {
     },
     /// Time passed.
     Pass { now_ms: i64 },
+    /// A series left its place, or was forgotten.
+    Retire(Retired),
 }
 
 /// Appends a step. Times are relative to the log's clock.
@@ -30,6 +33,14 @@ pub(crate) fn put_step(out: &mut Vec<u8>, step: &Step, clock_ms: i64) {
         Step::Pass { now_ms } => {
             out.push(0);
             put_signed(out, *now_ms);
+        }
+        Step::Retire(Retired::Idle(id)) => {
+            out.push(5);
+            put_varint(out, u64::from(*id));
+        }
+        Step::Retire(Retired::Forgotten(id)) => {
+            out.push(6);
+            put_varint(out, u64::from(*id));
         }
         Step::Register {
             id,
@@ -79,6 +90,11 @@ pub(crate) fn step(from: &mut Reader, clock_ms: i64) -> Result<Step, Malformed> 
         None
     };
     let id = u32::try_from(from.varint()?).map_err(|_| Malformed)?;
+    match tag {
+        5 => return Ok(Step::Retire(Retired::Idle(id))),
+        6 => return Ok(Step::Retire(Retired::Forgotten(id))),
+        _ => {}
+    }
     if let Some(kind) = new_kind {
         let owner = from.varint()?;
         let name = String::from_utf8(from.bytes()?.to_vec()).map_err(|_| Malformed)?;

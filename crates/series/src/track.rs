@@ -4,11 +4,14 @@
 //!  settled cells ─▶ part of a slot ─▶ some whole slots ─▶ blocks, compressed ─▶ a chunk of a segment
 //! ```
 //!
-//! Each level rolls up what comes to it as it comes, so there is nothing to do later.
+//! Each level rolls up what comes to it as it comes, so there is nothing to do later. What was handed over to be written
+//! to a segment is not taken out at once: whoever reads says from which slot on he means, and whole blocks of before go
+//! when the next one is made. So to hand over costs nothing for each cell, and what is handed over shares its memory.
 
 use std::ops::RangeInclusive;
 
-use crate::coding::{Effort, Malformed, decode, encode};
+use crate::blocks::Blocks;
+use crate::coding::{Malformed, decode};
 use crate::{Cell, Level};
 
 /// Cells that are kept as they are before they are compressed to a block: so many stand together in a checkpoint or a
@@ -22,12 +25,19 @@ pub(crate) struct Track {
     /// The slot that is not over yet.
     pub(crate) part: Option<(i64, Cell)>,
     pub(crate) cells: Vec<(i64, Cell)>,
-    pub(crate) blocks: Vec<Box<[u8]>>,
+    pub(crate) blocks: Blocks,
 }
 
 impl Track {
-    /// Takes a settled cell of the finest level, and returns how many cells had to be dropped for it.
-    pub(crate) fn push(&mut self, level: &Level, finest: u32, slot: i64, cell: &Cell) -> usize {
+    /// Takes a settled cell of the finest level, and returns how many cells had to be dropped for it. What lies before
+    /// `first` was handed over.
+    pub(crate) fn push(
+        &mut self,
+        level: &Level,
+        finest: u32,
+        first: i64,
+        (slot, cell): (i64, &Cell),
+    ) -> usize {
         let slot = slot.div_euclid(i64::from(level.step / finest.max(1)));
         let mut dropped = 0;
         match &mut self.part {
@@ -36,7 +46,7 @@ impl Track {
                 return 0;
             }
             Some((part, _)) if *part > slot => {
-                // A clock was set back, and what was there could not be written.
+                // A clock was set back, and what was there could not be handed over.
                 dropped += self.len();
                 *self = Self::default();
             }
@@ -44,41 +54,28 @@ impl Track {
         }
         let ended = self.part.replace((slot, cell.clone()));
         self.cells.extend(ended);
-        if self.cells.len() >= BLOCK {
-            self.blocks.push(encode(&self.cells, Effort::Little).into());
-            self.cells.clear();
+        if self.cells.len() < BLOCK {
+            return dropped;
         }
+        self.blocks.forget(first);
+        self.blocks.push(&self.cells);
+        self.cells.clear();
         let most = MOST_SEGMENTS_HELD * level.slots().div_ceil(BLOCK) + 1;
-        if self.blocks.len() > most {
-            self.blocks.remove(0);
-            dropped += BLOCK;
-        }
-        dropped
+        let surplus = self.blocks.count().saturating_sub(most);
+        dropped + self.blocks.forget_first(surplus)
     }
 
-    fn len(&self) -> usize {
-        self.blocks.len() * BLOCK + self.cells.len() + usize::from(self.part.is_some())
+    /// Cells that are held.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.cells() + self.cells.len() + usize::from(self.part.is_some())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.part.is_none() && self.cells.is_empty() && self.blocks.count() == 0
     }
 
-    /// All cells, ascending, with the slot that is not over.
-    ///
-    /// # Errors
-    /// Never of what this log has written.
-    pub(crate) fn read(&self) -> Result<Vec<(i64, Cell)>, Malformed> {
-        let mut cells = Vec::with_capacity(self.len());
-        for block in &self.blocks {
-            cells.extend(decode(block, BLOCK)?);
-        }
-        cells.extend(self.cells.iter().cloned());
-        cells.extend(self.part.clone());
-        Ok(cells)
-    }
-
-    /// The cells of these slots, ascending, with the one that is not over. Blocks that lie after them stay compressed.
+    /// The cells of these slots, ascending, with the one that is not over. Blocks that lie before or after them stay
+    /// compressed, but for one.
     ///
     /// # Errors
     /// Never of what this log has written.
@@ -88,8 +85,11 @@ impl Track {
     ) -> Result<Vec<(i64, Cell)>, Malformed> {
         let mut cells = Vec::new();
         let is_meant = |(slot, _): &(i64, Cell)| slots.contains(slot);
-        for block in &self.blocks {
-            let block = decode(block, BLOCK)?;
+        for block in self.blocks.iter() {
+            if block.last < *slots.start() {
+                continue;
+            }
+            let block = decode(block.bytes, BLOCK)?;
             if block.first().is_some_and(|(slot, _)| slot > slots.end()) {
                 return Ok(cells);
             }
@@ -100,28 +100,11 @@ impl Track {
         Ok(cells)
     }
 
-    /// The cells of the slots before `end`.
-    pub(crate) fn before(&self, end: i64) -> Result<Vec<(i64, Cell)>, Malformed> {
-        let mut cells = self.read()?;
-        cells.truncate(cells.partition_point(|(slot, _)| *slot < end));
-        Ok(cells)
-    }
-
-    /// Forgets the slots before `end`.
-    pub(crate) fn forget(&mut self, end: i64) {
-        let mut cells = self.read().unwrap_or_default();
-        cells.drain(..cells.partition_point(|(slot, _)| *slot < end));
-        *self = Self {
-            part: cells.pop(),
-            ..Self::default()
-        };
-        for block in cells.chunks(BLOCK) {
-            if block.len() == BLOCK {
-                self.blocks.push(encode(block, Effort::Little).into());
-            } else {
-                self.cells = block.to_vec();
-            }
-        }
+    /// Forgets what lies before `first`, but for blocks that do so in part.
+    pub(crate) fn forget(&mut self, first: i64) {
+        self.blocks.forget(first);
+        self.cells.retain(|(slot, _)| *slot >= first);
+        self.part.take_if(|(slot, _)| *slot < first);
     }
 }
 
@@ -141,9 +124,14 @@ mod tests {
         // With a gap within a block, another between two, and some cells after the last block.
         let slots = (0..BLOCK as i64 * 3).map(|slot| slot + 5 * (slot / 10));
         for slot in slots {
-            track.push(&level, 1, slot, &Cell::Figures(Bucket::of(slot as f64)));
+            track.push(
+                &level,
+                1,
+                i64::MIN,
+                (slot, &Cell::Figures(Bucket::of(slot as f64))),
+            );
         }
-        let all = track.read().unwrap();
+        let all = track.within(&(i64::MIN..=i64::MAX)).unwrap();
         let (first, last) = (all[0].0 - 1, all[all.len() - 1].0 + 1);
         for from in first..=last {
             for to in from..=last {

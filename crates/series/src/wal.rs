@@ -9,12 +9,12 @@
 //! A batch is written whole with one call and handed to the kernel, so a process that is killed loses what was not
 //! flushed yet and no more. It is not synced: a machine that loses power loses what the kernel had not written.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::LogError;
 use crate::coding::Reader;
+use crate::disk::{Disk, DiskFile};
 
 /// What waits is written before its time when it is more than this.
 const EARLY_FLUSH: usize = 64 << 10;
@@ -26,8 +26,7 @@ const HEADER: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Wal {
-    path: PathBuf,
-    file: File,
+    file: DiskFile,
     /// Up to here the file is whole.
     length: u64,
     is_torn: bool,
@@ -39,30 +38,19 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// Opens the log for what comes, or makes it; returns the batches that it has, and cuts off what is torn.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>), LogError> {
+    /// Opens the log for what comes, or makes it, with what it has up to `length`: the rest is torn, and cut off.
+    pub(crate) fn open(disk: &Disk, path: &Path, length: u64) -> Result<Self, LogError> {
         let fault = |source| LogError::of(path, source);
-        let bytes = match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(fault)?,
-        };
-        let (batches, length) = whole_batches(&bytes);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(fault)?;
-        file.set_len(length).map_err(fault)?;
-        let wal = Self {
-            path: path.to_owned(),
+        let file = disk.append_to(path).map_err(fault)?;
+        file.cut(length).map_err(fault)?;
+        Ok(Self {
             file,
             length,
             is_torn: false,
             pending: Vec::new(),
             refused_at: 0,
             has_hole: false,
-        };
-        Ok((wal, batches))
+        })
     }
 
     /// What waits to be flushed: steps are appended to it.
@@ -96,13 +84,13 @@ impl Wal {
         }
         self.write().map_err(|source| {
             self.refused_at = self.pending.len();
-            LogError::of(&self.path, source)
+            LogError::of(self.file.path(), source)
         })
     }
 
     fn write(&mut self) -> io::Result<()> {
         if self.is_torn {
-            self.file.set_len(self.length)?;
+            self.file.cut(self.length)?;
             self.is_torn = false;
         }
         let length = u32::try_from(self.pending.len()).map_err(io::Error::other)?;
@@ -120,33 +108,53 @@ impl Wal {
     }
 }
 
-/// The batches that are whole, from the first, and how long they are together.
-fn whole_batches(bytes: &[u8]) -> (Vec<Vec<u8>>, u64) {
-    let mut from = Reader::new(bytes);
-    let mut batches = Vec::new();
-    let mut length = 0;
-    while let Ok(header) = from.array::<4>()
-        && let Ok(checksum) = from.array::<4>()
-        && let size = u32::from_le_bytes(header) as usize
-        && size <= MOST_BATCH
-        && let Ok(batch) = from.take(size)
-        && crc32fast::hash(batch) == u32::from_le_bytes(checksum)
-    {
-        batches.push(batch.to_vec());
-        length += (HEADER + size) as u64;
+/// The batches of a log that are whole, from the first. None of a file that is not there.
+pub(crate) struct Batches(Vec<u8>);
+
+impl Batches {
+    pub(crate) fn read(path: &Path) -> Result<Self, LogError> {
+        match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(Vec::new())),
+            read => read.map(Self).map_err(|source| LogError::of(path, source)),
+        }
     }
-    (batches, length)
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = Reader::new(&self.0);
+        std::iter::from_fn(move || batch(&mut from))
+    }
+
+    /// How long they are together.
+    pub(crate) fn length(&self) -> u64 {
+        self.iter().map(|batch| (HEADER + batch.len()) as u64).sum()
+    }
+}
+
+fn batch<'a>(from: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let size = u32::from_le_bytes(from.array().ok()?) as usize;
+    let checksum = u32::from_le_bytes(from.array().ok()?);
+    if size > MOST_BATCH {
+        return None;
+    }
+    let batch = from.take(size).ok()?;
+    (crc32fast::hash(batch) == checksum).then_some(batch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> (Wal, Vec<Vec<u8>>) {
+        let batches = Batches::read(path).unwrap();
+        let wal = Wal::open(&Disk::default(), path, batches.length()).unwrap();
+        (wal, batches.iter().map(<[u8]>::to_vec).collect())
+    }
+
     #[test]
     fn a_torn_or_damaged_end_is_cut_off_and_what_is_before_it_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("wal");
-        let (mut wal, _) = Wal::open(&path).unwrap();
+        let (mut wal, _) = open(&path);
         for batch in [b"first".as_slice(), b"second", b"third"] {
             wal.pending().extend_from_slice(batch);
             wal.flush().unwrap();
@@ -160,12 +168,12 @@ mod tests {
                     bytes[cut] ^= 0x40;
                 }
                 std::fs::write(&path, &bytes).unwrap();
-                let (mut wal, batches) = Wal::open(&path).unwrap();
+                let (mut wal, batches) = open(&path);
                 let expected = [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()];
                 assert!(batches.len() < 3 && expected.starts_with(&batches), "{cut}");
                 wal.pending().extend_from_slice(b"next");
                 wal.flush().unwrap();
-                let (_, after) = Wal::open(&path).unwrap();
+                let (_, after) = open(&path);
                 assert_eq!(
                     after.len(),
                     batches.len() + 1,
@@ -179,22 +187,22 @@ mod tests {
     fn what_was_written_in_part_is_cut_off_before_more_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("wal");
-        let (mut wal, _) = Wal::open(&path).unwrap();
+        let (mut wal, _) = open(&path);
         wal.pending().extend_from_slice(b"first");
         wal.flush().unwrap();
         // As a disk that is full in the middle of a batch leaves it.
-        (&wal.file).write_all(&[200, 0, 0, 0, 1]).unwrap();
+        wal.file.write_all(&[200, 0, 0, 0, 1]).unwrap();
         wal.is_torn = true;
         wal.pending().extend_from_slice(b"second");
         wal.flush().unwrap();
-        let (_, batches) = Wal::open(&path).unwrap();
+        let (_, batches) = open(&path);
         assert_eq!(batches, [b"first".to_vec(), b"second".to_vec()]);
     }
 
     #[test]
     fn what_waits_is_bounded_and_a_hole_is_told() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut wal, _) = Wal::open(&directory.path().join("wal")).unwrap();
+        let (mut wal, _) = open(&directory.path().join("wal"));
         for _ in 0..MOST_PENDING / 1_000 + 2 {
             assert!(wal.pending.len() <= MOST_PENDING + 1_000);
             wal.pending().extend_from_slice(&[0; 1_000]);

@@ -110,6 +110,43 @@ fn where_the_same_time_passes_again_what_comes_later_counts_once() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_while_segments_are_written_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 190);
+    let job = (START + 190..START + 210).find_map(|second| {
+        log.pass(at(second)).unwrap();
+        log.add(id, at(second), Reading::Gauge((second % 1_000) as f64))
+            .unwrap();
+        log.job()
+    });
+    let job = job.expect("a segment is due");
+    for second in START + 100..START + 150 {
+        log.pass(at(second)).unwrap();
+        log.add(id, at(second), Reading::Gauge(-1.0)).unwrap();
+        assert!(log.job().is_none(), "one at a time");
+    }
+    log.pass(at(START + 149)).unwrap();
+    let check = |log: &MonitorLog| {
+        let found = values(log, id, START, START + 190);
+        assert_eq!(found[..100], expected(START, START + 100));
+        assert_eq!(found[100..150], vec![Some(-1.0); 50]);
+        assert_eq!(found[150..], expected(START + 150, START + 190));
+    };
+    check(&log);
+    drop(log.finish(job.run()).unwrap());
+    check(&log);
+    // Killed before the rest is written, and not.
+    drop(log);
+    let mut log = open(directory.path(), START + 149);
+    check(&log);
+    log.advance(at(START + 149)).unwrap();
+    check(&log);
+    assert_eq!(log.figures().dropped, 0);
+}
+
+#[test]
 fn a_sample_from_the_far_future_harms_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = open(directory.path(), START);

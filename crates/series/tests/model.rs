@@ -7,12 +7,16 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::Error;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use series::{
-    Across, Histogram, Kind, Level, MonitorLog, Options, Query, Reading, SeriesId, Statistic,
+    Across, Disk, Histogram, Job, Kind, Level, MonitorLog, Options, Query, Reading, SeriesId,
+    Statistic,
 };
 
 const START: i64 = 1_800_000_000;
@@ -26,6 +30,9 @@ const STATISTICS: [Statistic; 6] = [
     Statistic::Quantile(0.9),
 ];
 
+/// Operations on files of one seal, and some more.
+const MOST_OPERATIONS: u64 = 48;
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Each series has a sample so many seconds from now.
@@ -35,6 +42,12 @@ enum Step {
         value: u32,
     },
     Pass(i64),
+    /// Something else writes what is due from now on,
+    Begin,
+    /// and has ended.
+    End,
+    /// The process ends at the operation on a file after so many.
+    Crash(u64),
     Reopen,
 }
 
@@ -44,6 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(series, offset, value)| Step::Add { series, offset, value }),
         6 => (1i64..5).prop_map(Step::Pass),
         1 => (1i64..400).prop_map(Step::Pass),
+        3 => Just(Step::Begin),
+        3 => Just(Step::End),
+        1 => (0u64..MOST_OPERATIONS).prop_map(Step::Crash),
         1 => Just(Step::Reopen),
     ]
 }
@@ -145,17 +161,86 @@ struct Run {
     log: Option<MonitorLog>,
     ids: Vec<SeriesId>,
     model: Model,
+    /// What was added since the last flush.
+    waiting: Vec<(usize, i64)>,
+    job: Option<Job>,
+    /// Operations on files that succeed from now on.
+    left: Arc<AtomicU64>,
 }
 
 impl Run {
+    fn new() -> Self {
+        Self {
+            log: None,
+            ids: Vec::new(),
+            model: Model {
+                now: START,
+                ..Model::default()
+            },
+            waiting: Vec::new(),
+            job: None,
+            left: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
     fn open(&mut self, directory: &Path) {
-        self.log = None;
-        let mut log = MonitorLog::open(directory, &options(), at(self.model.now)).unwrap();
+        (self.log, self.job) = (None, None);
+        self.left.store(u64::MAX, Ordering::Relaxed);
+        let left = Arc::clone(&self.left);
+        let disk = Disk::watched(move |_, _| {
+            let one_less = |left: u64| left.checked_sub(1);
+            let done = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+            done.map(|_| ())
+                .map_err(|_| Error::other("the process ended"))
+        });
+        let mut log = MonitorLog::open_on(disk, directory, &options(), at(self.model.now)).unwrap();
         self.ids = KINDS
             .iter()
             .map(|kind| log.register(1, &format!("{kind:?}"), *kind).unwrap())
             .collect();
         self.log = Some(log);
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        self.model.now += seconds;
+        self.log.as_mut().unwrap().pass(at(self.model.now)).unwrap();
+        self.waiting.clear();
+    }
+
+    fn begin(&mut self) {
+        let log = self.log.as_mut().unwrap();
+        self.job = self.job.take().or_else(|| log.job());
+    }
+
+    fn end(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.check();
+            let outcome = job.run();
+            self.check();
+            self.log.as_mut().unwrap().finish(outcome).unwrap();
+            self.check();
+        }
+    }
+
+    /// Lets a second pass and writes what is due, and ends the process at an operation on a file; returns whether it came
+    /// to that one.
+    fn crash(&mut self, directory: &Path, operations: u64) -> bool {
+        self.left.store(operations, Ordering::Relaxed);
+        let log = self.log.as_mut().unwrap();
+        if log.pass(at(self.model.now)).is_err() && operations == 0 {
+            // A torn batch is none.
+            for (series, second) in &self.waiting {
+                self.model.samples[*series].remove(second);
+            }
+        }
+        self.waiting.clear();
+        if let Some(job) = self.job.take().or_else(|| log.job()) {
+            let _ = log.finish(job.run());
+        }
+        let is_over = self.left.swap(0, Ordering::Relaxed) == 0;
+        self.open(directory);
+        self.check();
+        is_over
     }
 
     fn add(&mut self, series: usize, offset: i64, value: u32) {
@@ -168,6 +253,7 @@ impl Run {
         assert_eq!(taken.is_ok(), is_news, "{offset} s off: {taken:?}");
         if is_news {
             known.insert(second, value);
+            self.waiting.push((series, second));
         }
     }
 
@@ -210,25 +296,50 @@ proptest! {
     #[test]
     fn every_answer_is_what_the_samples_say(steps in prop::collection::vec(step(), 1..250)) {
         let directory = tempfile::tempdir().unwrap();
-        let model = Model { now: START, ..Model::default() };
-        let mut run = Run { log: None, ids: Vec::new(), model };
+        let mut run = Run::new();
         run.open(directory.path());
         for step in steps {
             match step {
                 Step::Add { series, offset, value } => run.add(series, offset, value),
-                Step::Pass(seconds) => {
-                    run.model.now += seconds;
-                    let now = run.model.now;
-                    run.log.as_mut().unwrap().advance(at(now)).unwrap();
+                Step::Pass(seconds) => run.pass(seconds),
+                Step::Begin => run.begin(),
+                Step::End => run.end(),
+                Step::Crash(operations) => {
+                    run.crash(directory.path(), operations);
                 }
                 Step::Reopen => {
-                    let now = run.model.now;
-                    run.log.as_mut().unwrap().advance(at(now)).unwrap();
+                    run.pass(0);
                     run.open(directory.path());
                     run.check();
                 }
             }
         }
         run.check();
+    }
+}
+
+#[test]
+fn a_process_that_ends_at_any_operation_on_a_file_leaves_all_that_was_flushed() {
+    for operations in 0.. {
+        let directory = tempfile::tempdir().unwrap();
+        let mut run = Run::new();
+        run.open(directory.path());
+        // Twice, for what is left over the first time is in the way the second.
+        let mut is_over = true;
+        for _ in 0..2 {
+            for second in 0..310 {
+                if second % 40 == 0 && second < 300 {
+                    run.begin();
+                    run.end();
+                }
+                (0..3).for_each(|series| run.add(series, 0, second * 7 % 1_000));
+                run.pass(1);
+            }
+            is_over &= run.crash(directory.path(), operations);
+        }
+        if !is_over {
+            assert!(operations > 20, "only {operations} operations");
+            return;
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! The monitor log at work, on a thread of its own.
 //!
 //! ```text
-//!  intake ──queue, bounded──▶ thread: MonitorLog ──▶ <state>/monitor
-//!            │ full: counted      │ each second: flush, now and then segments
+//!  intake ──queue, bounded──▶ thread: MonitorLog ── each second: flush ──▶ <state>/monitor
+//!            │ full: counted      │        └─ now and then: segments, on another thread ──▲
 //!            ▼                    ▼
 //!          unkept              standing: what is wrong, how much there is
 //! ```
 //!
-//! Whoever takes packets never waits for the log. While it writes segments the queue holds what comes; what does not
-//! fit is counted. A log that cannot be opened or written is tried again and again, and what comes meanwhile is kept
+//! Whoever takes packets never waits for the log, and the log waits for no disk but to be opened. Until then the queue
+//! holds what comes; what does not fit is counted. A log that cannot be opened or written is tried again and again, and what comes meanwhile is kept
 //! in memory, within the log's bounds, or counted. The load is told from the intake and knows nothing of all this.
 //!
 //! A series belongs to a project, and its name begins with the instance and the VM, so a question about an instance
@@ -34,15 +34,15 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::{Sample, Taken, Tally};
-use thread::{Came, Waiting, Work};
+use series::{Disk, Options};
+use thread::{Came, Place, Waiting, Work};
 
 pub(crate) use answer::of_backend;
 pub use hosts::HostKeeper;
 pub use socket::{answer_questions, ask_monitor, ask_newest, bind_questions};
 
-/// One packet may wait while the log writes, for so many series that there may be. Each series is told once a second,
-/// 25 to a packet, so this is what all of them tell in twelve seconds; to write segments of them takes a ninth of a
-/// millisecond each, which is as long for 110,000.
+/// One packet may wait while the log is opened, for so many series that there may be. Each series is told once a second,
+/// 25 to a packet, so this is what all of them tell in twelve seconds.
 const SERIES_OF_WAITING: usize = 2;
 /// Packets that may wait in any case: a VM that begins tells in more of them.
 const LEAST_WAITING: usize = 8_192;
@@ -115,13 +115,30 @@ impl Keeper {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(directory: PathBuf, bounds: Bounds) -> std::io::Result<Self> {
-        let (sender, work) = sync_channel(most_waiting(bounds.series));
+        Self::start_at(Place::new(&directory, bounds))
+    }
+
+    /// As [`Self::start`], with resolutions of one's own, on a disk that somebody watches.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
+    pub fn start_on(disk: Disk, directory: PathBuf, options: Options) -> std::io::Result<Self> {
+        Self::start_at(Place {
+            disk,
+            directory,
+            options,
+        })
+    }
+
+    fn start_at(place: Place) -> std::io::Result<Self> {
+        let (sender, work) = sync_channel(most_waiting(place.options.most_series));
         let standing = Arc::new(Mutex::new(Standing::default()));
         let queue = Queue {
             work: sender,
             standing: Arc::clone(&standing),
         };
-        let keeping = move || thread::keep(&directory, bounds, &work, &standing);
+        let keeping = move || thread::keep(&place, &work, &standing);
         let thread = std::thread::Builder::new()
             .name("monitor-log".into())
             .spawn(keeping)?;

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use series::{Across, MonitorLog, Options, Query, Reading, Statistic};
 
-use super::thread::{Desk, keep};
+use super::thread::{Desk, Place, keep};
 use super::*;
 
 const ORIGIN: Origin = Origin {
@@ -115,7 +115,7 @@ fn what_waited_while_the_log_wrote_is_kept_whole_however_long_that_took() {
     }
     drop(queue);
     let standing = Mutex::new(Standing::default());
-    keep(state.path(), BOUNDS, &work, &standing);
+    keep(&Place::new(state.path(), BOUNDS), &work, &standing);
     assert_eq!(lock(&standing).figures.refused, BTreeMap::new());
     let all = Some(SECONDS as f64);
     assert_eq!(kept(state.path()), [("7/12/a".to_owned(), all)]);
@@ -129,7 +129,7 @@ fn where_there_is_no_room_for_new_series_is_counted() {
         series: 3,
         series_of_project: 2,
     };
-    let mut desk = Desk::new(state.path(), bounds, &standing);
+    let mut desk = Desk::new(Place::new(state.path(), bounds), &standing);
     let mut keep = |project: u64, names: &[&str]| {
         desk.turn(now());
         for name in names {
@@ -156,7 +156,7 @@ fn a_log_that_cannot_be_opened_is_a_trouble_and_heals() {
     let directory = state.path().join("monitor");
     fs::write(&directory, "in the way").unwrap();
     let standing = Mutex::new(Standing::default());
-    let mut desk = Desk::new(&directory, BOUNDS, &standing);
+    let mut desk = Desk::new(Place::new(&directory, BOUNDS), &standing);
     let sample = || taken("a", now(), Reading::Gauge(1.0)).samples;
     desk.turn(now());
     desk.keep(ORIGIN.project, &ORIGIN.within(), &sample());
@@ -182,7 +182,7 @@ fn a_directory_that_was_taken_away_is_made_again() {
     let state = tempfile::tempdir().unwrap();
     let directory = state.path().join("monitor");
     let standing = Mutex::new(Standing::default());
-    let mut desk = Desk::new(&directory, BOUNDS, &standing);
+    let mut desk = Desk::new(Place::new(&directory, BOUNDS), &standing);
     desk.turn(now());
     fs::remove_dir_all(&directory).unwrap();
     for turns in 0.. {

@@ -1,13 +1,14 @@
 //! What the thread does that has the log.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::{FigureAnswer, FigureQuery, ProjectId, Unanswered};
-use series::{FLUSH_INTERVAL, LogError, MonitorLog, Options, Refusal};
+use series::{Disk, FLUSH_INTERVAL, LogError, MonitorLog, Options, Outcome, Refusal};
 
 use tokio::sync::oneshot;
 
@@ -83,17 +84,34 @@ impl Work {
     }
 }
 
+/// Where the log is, and what it is to keep.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) disk: Disk,
+    pub(super) directory: PathBuf,
+    pub(super) options: Options,
+}
+
+impl Place {
+    pub(super) fn new(directory: &Path, bounds: Bounds) -> Self {
+        Self {
+            disk: Disk::default(),
+            directory: directory.to_owned(),
+            options: Options {
+                most_series: bounds.series,
+                most_series_per_owner: bounds.series_of_project,
+                ..Options::default()
+            },
+        }
+    }
+}
+
 /// Keeps what comes until nobody can send any more. A panic, which is a mistake of this program's, costs what was not
 /// flushed yet, and is told as a trouble.
-pub(super) fn keep(
-    directory: &Path,
-    bounds: Bounds,
-    work: &Receiver<Waiting>,
-    standing: &Mutex<Standing>,
-) {
+pub(super) fn keep(place: &Place, work: &Receiver<Waiting>, standing: &Mutex<Standing>) {
     loop {
         // What is behind `standing` is whole after each step, and the log is dropped with what else was touched.
-        let kept = AssertUnwindSafe(|| keep_until_over(directory, bounds, work, standing));
+        let kept = AssertUnwindSafe(|| keep_until_over(place, work, standing));
         if catch_unwind(kept).is_ok() {
             return;
         }
@@ -103,13 +121,8 @@ pub(super) fn keep(
     }
 }
 
-fn keep_until_over(
-    directory: &Path,
-    bounds: Bounds,
-    work: &Receiver<Waiting>,
-    standing: &Mutex<Standing>,
-) {
-    let mut desk = Desk::new(directory, bounds, standing);
+fn keep_until_over(place: &Place, work: &Receiver<Waiting>, standing: &Mutex<Standing>) {
+    let mut desk = Desk::new(place.clone(), standing);
     let mut due: Option<Instant> = None;
     loop {
         let pause = due.map_or(Duration::ZERO, |due| {
@@ -118,10 +131,10 @@ fn keep_until_over(
         let waiting = match work.recv_timeout(pause) {
             Ok(waiting) => Some(waiting),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return desk.close(),
         };
-        // The log lives in the time of what it takes: what waited while it wrote segments is neither late then nor of
-        // the future, however long that took.
+        // The log lives in the time of what it takes: what waited while it was opened is neither late then nor of the
+        // future, however long that took.
         let came = waiting
             .as_ref()
             .map_or_else(Came::now, |waiting| waiting.came);
@@ -137,10 +150,11 @@ fn keep_until_over(
 
 /// The log and what is known of its health.
 pub(super) struct Desk<'a> {
-    directory: &'a Path,
-    options: Options,
+    place: Place,
     standing: &'a Mutex<Standing>,
     log: Option<MonitorLog>,
+    /// The thread that writes segments and checkpoints of this log, or of one that was given up.
+    writing: Option<JoinHandle<Outcome>>,
     began: Instant,
     /// Turns that pass before it is tried to open the log again.
     pause: u32,
@@ -154,16 +168,12 @@ pub(super) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     /// Nothing is opened before the first turn.
-    pub(super) fn new(directory: &'a Path, bounds: Bounds, standing: &'a Mutex<Standing>) -> Self {
+    pub(super) fn new(place: Place, standing: &'a Mutex<Standing>) -> Self {
         Self {
-            directory,
-            options: Options {
-                most_series: bounds.series,
-                most_series_per_owner: bounds.series_of_project,
-                ..Options::default()
-            },
+            place,
             standing,
             log: None,
+            writing: None,
             began: Instant::now(),
             pause: 0,
             well: 0,
@@ -187,19 +197,23 @@ impl<'a> Desk<'a> {
 
     /// What is done once a second. `now` is since the Unix epoch.
     pub(super) fn turn(&mut self, now: Duration) {
-        let done = match &mut self.log {
-            // Files that were taken away would be written to all the same, and nobody find what is in them.
-            Some(_) if !self.directory.exists() => {
-                self.log = None;
-                self.open(now)
-            }
-            Some(log) => log.advance(now),
+        // Files that were taken away would be written to all the same, and nobody find what is in them.
+        if self.log.is_some() && !self.place.directory.exists() {
+            self.log = None;
+        }
+        // What still writes would write into the new log's files.
+        let may_open = !self.is_writing();
+        let passed = match &mut self.log {
+            Some(log) => log.pass(now),
             None if self.pause > 0 => {
                 self.pause -= 1;
                 return;
             }
-            None => self.open(now),
+            None if may_open => self.open(now),
+            None => return,
         };
+        let written = self.write();
+        let done = passed.and(written);
         match done {
             Ok(()) => self.note_well(),
             Err(error) => self.note_fault(&error),
@@ -213,10 +227,59 @@ impl<'a> Desk<'a> {
 
     fn open(&mut self, now: Duration) -> Result<(), LogError> {
         self.pause = OPENING_PAUSE;
-        let log = MonitorLog::open(self.directory, &self.options, now)?;
+        self.writing = None;
+        let Place {
+            disk,
+            directory,
+            options,
+        } = &self.place;
+        let log = MonitorLog::open_on(disk.clone(), directory, options, now)?;
         self.log = Some(log);
         self.faults = 0;
+        self.pause = 0;
         Ok(())
+    }
+
+    fn is_writing(&self) -> bool {
+        let writing = self.writing.as_ref();
+        writing.is_some_and(|writing| !writing.is_finished())
+    }
+
+    /// Takes back what was written, and has written what is due by a thread of its own, so that nothing here waits for the
+    /// disk, however slow that is.
+    fn write(&mut self) -> Result<(), LogError> {
+        let Some(log) = &mut self.log else {
+            return Ok(());
+        };
+        if let Some(ended) = self.writing.take_if(|writing| writing.is_finished()) {
+            let spent = log.finish(ended.join().unwrap_or_else(|panic| resume_unwind(panic)))?;
+            // Where the system gives no thread it goes here.
+            let _elsewhere = std::thread::Builder::new().spawn(move || drop(spent));
+        }
+        let Some(job) = log.job() else {
+            return Ok(());
+        };
+        let thread = std::thread::Builder::new().name("monitor-log-disk".into());
+        match thread.spawn(move || job.run()) {
+            Ok(writing) => {
+                self.writing = Some(writing);
+                Ok(())
+            }
+            Err(source) => {
+                // What it was to write is in the log's files, and found there when it is opened.
+                self.log = None;
+                let path = self.place.directory.clone();
+                Err(LogError::File { path, source })
+            }
+        }
+    }
+
+    /// Writes what waits, and waits for what is being written.
+    fn close(mut self) {
+        self.log = None;
+        if let Some(writing) = self.writing.take() {
+            let _what_became_of_it = writing.join();
+        }
     }
 
     fn note_well(&mut self) {

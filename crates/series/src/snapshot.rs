@@ -1,0 +1,86 @@
+//! What some series are at one moment, so that questions about them can be answered while the log goes on.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::files::Levels;
+use crate::frozen::Frozen;
+use crate::one_series::Series;
+use crate::question::QueryError;
+use crate::{Answer, Cell, Level, MonitorLog, Query, SeriesId};
+
+/// Some series as they are now. It costs a look at each of them: what is in memory is shared with the log, and what is in
+/// segments is read when a question needs it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(crate) levels: Vec<Level>,
+    pub(crate) now_ms: i64,
+    /// By level, the slot before which nothing in memory counts that was not handed over.
+    sealed: Vec<i64>,
+    pub(crate) segments: Arc<Levels>,
+    pub(crate) series: BTreeMap<SeriesId, Held>,
+}
+
+/// What is in memory of a series.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) newest: Arc<Series>,
+    /// As it was when it was handed over to be written, which it is not yet; oldest first.
+    handed_over: Vec<(Arc<Frozen>, Arc<Series>)>,
+}
+
+impl MonitorLog {
+    /// Some series as they are now; those that are not there are left out.
+    #[must_use]
+    pub fn snapshot(&self, series: &[SeriesId]) -> Snapshot {
+        let held = |id: &SeriesId| {
+            let newest = Arc::clone(self.state.series.get(&id.0)?);
+            let sealing = self.sealing.iter().map(|sealing| &sealing.frozen);
+            let handed_over = sealing
+                .filter_map(|frozen| Some((Arc::clone(frozen), Arc::clone(frozen.get(id.0)?))))
+                .collect();
+            let held = Held {
+                newest,
+                handed_over,
+            };
+            Some((*id, held))
+        };
+        Snapshot {
+            levels: self.state.options.levels.clone(),
+            now_ms: self.state.now_ms,
+            sealed: self.state.sealed.clone(),
+            segments: Arc::clone(&self.files.segments),
+            series: series.iter().filter_map(held).collect(),
+        }
+    }
+
+    /// Answers a question, as [`Snapshot::query`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.snapshot(query.series).query(query)
+    }
+}
+
+impl Snapshot {
+    /// The cells of these slots of a series that are in memory, by slot or, where a clock was set back, in the order in
+    /// which they came to be.
+    pub(crate) fn in_memory(
+        &self,
+        held: &Held,
+        level: usize,
+        slots: &RangeInclusive<i64>,
+    ) -> Vec<(i64, Cell)> {
+        let mut cells = Vec::new();
+        let ends = (*slots.start(), *slots.end());
+        for (frozen, series) in &held.handed_over {
+            cells.extend(frozen.cells(series, level, ends));
+        }
+        let first = self.sealed.get(level).copied().unwrap_or(i64::MIN);
+        let open = first.max(*slots.start())..=*slots.end();
+        cells.extend(held.newest.cells(&self.levels, level, &open));
+        cells
+    }
+}
