@@ -92,6 +92,7 @@ pub(crate) fn put_series(out: &mut Vec<u8>, id: u32, series: &Series, sealed: &[
     put_bytes(out, series.name.as_bytes());
     out.extend([kind_byte(series.kind), u8::from(series.is_live)]);
     put_signed(out, series.written);
+    put_varint(out, series.first_segment);
     put_varint(
         out,
         series
@@ -115,6 +116,7 @@ fn series(from: &mut Reader, steps: &[Option<usize>], levels: usize) -> Result<S
     let kind = kind(from.byte()?)?;
     let is_live = from.byte()? != 0;
     let written = from.signed()?;
+    let first_segment = from.varint()?;
     let newest_segment = from.varint()?.checked_sub(1);
     let window = window(from)?;
     let mut tracks = vec![Track::default(); levels];
@@ -136,6 +138,7 @@ fn series(from: &mut Reader, steps: &[Option<usize>], levels: usize) -> Result<S
         kind,
         written,
         is_live,
+        first_segment,
         newest_segment,
         window,
         tracks,

@@ -17,6 +17,8 @@ pub(crate) struct Series {
     pub(crate) written: i64,
     /// Whether it takes one of the places for series that are written to.
     pub(crate) is_live: bool,
+    /// The number of the first segment that may tell of it.
+    pub(crate) first_segment: u64,
     /// The number of the newest segment that tells of it.
     pub(crate) newest_segment: Option<u64>,
     pub(crate) window: Window,
@@ -30,6 +32,12 @@ impl Series {
         let is_in_memory =
             !self.window.open.is_empty() || self.tracks.iter().any(|track| !track.is_empty());
         is_in_memory || self.newest_segment.is_some_and(|newest| newest >= oldest)
+    }
+
+    /// Whether the segment of this number may tell of it.
+    pub(crate) fn is_in(&self, number: u64) -> bool {
+        let newest = self.newest_segment;
+        number >= self.first_segment && newest.is_some_and(|newest| number <= newest)
     }
 
     /// Brings the slots before `first` to the levels, of which what lies before `sealed` was handed over; returns how many

@@ -1,6 +1,7 @@
 //! Answering questions.
 
 use crate::question::{Across, Answer, Query, QueryError, Row, Statistic};
+use crate::reads::Reads;
 use crate::snapshot::{Held, Snapshot};
 use crate::{Cell, Histogram, Kind, Level, SeriesId};
 
@@ -12,6 +13,58 @@ const MOST_LATENCY_POINTS: usize = 1_000;
 const MOST_VALUES: usize = 1_000_000;
 /// Points that are meant when a query says no step.
 const USUAL_POINTS: u64 = 300;
+
+/// What an answer comes to, for one statistic.
+struct Telling {
+    statistic: Statistic,
+    rows: Vec<Row>,
+    totals: Vec<Total>,
+}
+
+impl Telling {
+    fn new(statistic: Statistic, frame: &Frame) -> Self {
+        Self {
+            statistic,
+            rows: Vec::new(),
+            totals: vec![Total::default(); frame.points],
+        }
+    }
+
+    /// Takes what one series has in each step.
+    fn add(&mut self, id: SeriesId, cells: &[Option<Cell>], across: Across, frame: &Frame) {
+        let values = values(cells, self.statistic, frame);
+        if across == Across::Each {
+            self.rows.push(Row {
+                series: Some(id),
+                values,
+            });
+            return;
+        }
+        for (total, value) in self.totals.iter_mut().zip(values) {
+            value.into_iter().for_each(|value| total.add(value));
+        }
+    }
+
+    /// The answer; where series are merged, of what all of them have together.
+    fn end(mut self, merged: &[Option<Cell>], across: Across, frame: &Frame) -> Answer {
+        let totals = self.totals.iter();
+        let all = match across {
+            Across::Each => None,
+            Across::Merged => Some(values(merged, self.statistic, frame)),
+            across => Some(totals.map(|total| total.value(across)).collect()),
+        };
+        self.rows.extend(all.map(|values| Row {
+            series: None,
+            values,
+        }));
+        Answer {
+            from: frame.from,
+            step: u32::try_from(frame.step).unwrap_or(u32::MAX),
+            resolution: frame.of.step,
+            rows: self.rows,
+        }
+    }
+}
 
 /// Where an answer's steps are.
 #[derive(Clone, Copy, Debug)]
@@ -27,51 +80,47 @@ struct Frame {
 
 impl Snapshot {
     /// Answers a question from the coarsest resolution that is fine enough and goes back far enough. What it takes
-    /// of memory is bounded by [`MOST_POINTS`], whatever the span and the number of series.
+    /// of memory is bounded by [`MOST_POINTS`], whatever the span and the number of series, and of time by `reads`.
     ///
     /// # Errors
-    /// If it asks for too much, for a series that is not there, or a file is damaged.
-    pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+    /// If it asks for too much, for a series that is not there, or a file is damaged; if nobody waits any more.
+    pub fn query(&self, query: &Query, reads: &Reads) -> Result<Answer, QueryError> {
+        let statistics = [query.statistic];
+        let mut answers = self.query_all(query, &statistics, reads)?;
+        answers.pop().ok_or(QueryError::Empty)
+    }
+
+    /// Answers a question for several statistics in place of its own, for which all is read once. The answers are in the
+    /// order of the statistics.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn query_all(
+        &self,
+        query: &Query,
+        statistics: &[Statistic],
+        reads: &Reads,
+    ) -> Result<Vec<Answer>, QueryError> {
         let frame = self.frame(query)?;
-        let mut rows: Vec<Row> = Vec::new();
-        let mut totals = vec![Total::default(); frame.points];
-        let mut merged: Vec<Option<Cell>> = vec![None; frame.points];
+        let tellings = statistics.iter();
+        let mut tellings: Vec<Telling> = tellings
+            .map(|statistic| Telling::new(*statistic, &frame))
+            .collect();
+        let mut cells: Vec<Option<Cell>> = vec![None; frame.points];
         for id in query.series {
             let series = self.series.get(id).ok_or(QueryError::Unknown(*id))?;
-            if query.across == Across::Merged {
-                self.gather(*id, series, &frame, &mut merged)?;
-                continue;
-            }
-            let mut cells = vec![None; frame.points];
-            self.gather(*id, series, &frame, &mut cells)?;
-            let values = values(&cells, query.statistic, &frame);
-            if query.across == Across::Each {
-                rows.push(Row {
-                    series: Some(*id),
-                    values,
-                });
-                continue;
-            }
-            for (total, value) in totals.iter_mut().zip(values) {
-                value.into_iter().for_each(|value| total.add(value));
+            self.gather(*id, series, &frame, &mut cells, reads)?;
+            if query.across != Across::Merged {
+                for telling in &mut tellings {
+                    telling.add(*id, &cells, query.across, &frame);
+                }
+                cells.fill(None);
             }
         }
-        let all = match query.across {
-            Across::Each => None,
-            Across::Merged => Some(values(&merged, query.statistic, &frame)),
-            across => Some(totals.iter().map(|total| total.value(across)).collect()),
-        };
-        rows.extend(all.map(|values| Row {
-            series: None,
-            values,
-        }));
-        let step = u32::try_from(frame.step).unwrap_or(u32::MAX);
-        Ok(Answer {
-            from: frame.from,
-            step,
-            resolution: frame.of.step,
-            rows,
-        })
+        let answers = tellings.into_iter();
+        Ok(answers
+            .map(|telling| telling.end(&cells, query.across, &frame))
+            .collect())
     }
 
     fn frame(&self, query: &Query) -> Result<Frame, QueryError> {
@@ -141,6 +190,7 @@ impl Snapshot {
         series: &Held,
         frame: &Frame,
         cells: &mut [Option<Cell>],
+        reads: &Reads,
     ) -> Result<(), QueryError> {
         let slot_seconds = i64::from(frame.of.step);
         let first = frame.from.div_euclid(slot_seconds);
@@ -149,9 +199,10 @@ impl Snapshot {
         let mut told: Vec<(i64, Cell)> = Vec::new();
         for segment in self.segments.get(frame.level).into_iter().flatten() {
             let (from, to) = segment.slots;
-            if to < first || from > last {
+            if to < first || from > last || !series.newest.is_in(segment.number) {
                 continue;
             }
+            reads.take()?;
             let read = segment.read(id.0, MOST_CELLS);
             let path = || segment.path.clone();
             let read = read.map_err(|source| QueryError::File {
@@ -160,6 +211,7 @@ impl Snapshot {
             })?;
             told.extend(read.into_iter().filter(|(slot, _)| slots.contains(slot)));
         }
+        reads.take()?;
         told.extend(self.in_memory(series, frame.level, &slots));
         // What was told of a slot last stays behind what was told before, and counts.
         told.sort_by_key(|(slot, _)| *slot);

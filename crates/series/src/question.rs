@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::SeriesId;
+use crate::reads::MOST_CHUNKS;
+use crate::snapshot::MOST_SERIES;
 
 /// What to make of a series' readings in each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +98,17 @@ pub enum QueryError {
         /// Rows.
         rows: usize,
     },
+    /// There are more series than are asked for at once.
+    #[error("there are more than {MOST_SERIES} series of this: ask for less of it at once")]
+    TooManySeries,
+    /// More would have to be read than is for one question.
+    #[error(
+        "more than {MOST_CHUNKS} pieces of the log would have to be read: ask for a shorter span or fewer figures at once, or by parts of it one after the other"
+    )]
+    TooMuchToRead,
+    /// Whoever asked does not wait any more.
+    #[error("nobody waits for the answer any more")]
+    Unwanted,
     /// No series has the id.
     #[error("no series has this id")]
     Unknown(SeriesId),

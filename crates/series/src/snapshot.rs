@@ -8,6 +8,7 @@ use crate::files::Levels;
 use crate::frozen::Frozen;
 use crate::one_series::Series;
 use crate::question::QueryError;
+use crate::reads::Reads;
 use crate::{Answer, Cell, Level, MonitorLog, Query, SeriesId};
 
 /// Some series as they are now. It costs a look at each of them: what is in memory is shared with the log, and what is in
@@ -30,10 +31,34 @@ pub(crate) struct Held {
     handed_over: Vec<(Arc<Frozen>, Arc<Series>)>,
 }
 
+/// Series in one snapshot: to take it is a look at each of them, on the thread that has the log.
+pub const MOST_SERIES: usize = 50_000;
+
 impl MonitorLog {
-    /// Some series as they are now; those that are not there are left out.
-    #[must_use]
-    pub fn snapshot(&self, series: &[SeriesId]) -> Snapshot {
+    /// All series of an owner whose names begin in one of these ways, as they are now.
+    ///
+    /// # Errors
+    /// [`QueryError::TooManySeries`].
+    pub fn snapshot_of<'b>(
+        &self,
+        owner: u64,
+        beginnings: impl IntoIterator<Item = &'b str>,
+    ) -> Result<Snapshot, QueryError> {
+        let mut series = Vec::new();
+        for beginning in beginnings {
+            let found = self
+                .state
+                .named(owner, beginning)
+                .map(|(id, _)| SeriesId(id));
+            series.extend(found.take(MOST_SERIES + 1));
+            if series.len() > MOST_SERIES {
+                return Err(QueryError::TooManySeries);
+            }
+        }
+        Ok(self.snapshot(&series))
+    }
+
+    fn snapshot(&self, series: &[SeriesId]) -> Snapshot {
         let held = |id: &SeriesId| {
             let newest = Arc::clone(self.state.series.get(&id.0)?);
             let sealing = self.sealing.iter().map(|sealing| &sealing.frozen);
@@ -55,16 +80,23 @@ impl MonitorLog {
         }
     }
 
-    /// Answers a question, as [`Snapshot::query`] does.
+    /// Answers a question, however much has to be read for it.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Snapshot::query`].
     pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
-        self.snapshot(query.series).query(query)
+        let reads = Reads::unbounded();
+        self.snapshot(query.series).query(query, &reads)
     }
 }
 
 impl Snapshot {
+    /// The series in it, with their names.
+    pub fn series(&self) -> impl Iterator<Item = (SeriesId, &str)> {
+        let series = self.series.iter();
+        series.map(|(id, held)| (*id, &*held.newest.name))
+    }
+
     /// The cells of these slots of a series that are in memory, by slot or, where a clock was set back, in the order in
     /// which they came to be.
     pub(crate) fn in_memory(

@@ -300,6 +300,7 @@ impl State {
             kind,
             written: self.now_ms / 1_000,
             is_live: true,
+            first_segment: self.next_segment,
             newest_segment: None,
             window: Window::default(),
             tracks: vec![Track::default(); self.options.levels.len()],

@@ -5,11 +5,13 @@
     reason = "a test ends where something is not as expected"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use series::{
-    Across, Histogram, Kind, MOST_POINTS, MonitorLog, Options, Query, QueryError, RELATIVE_ERROR,
-    Reading, SeriesId, Statistic,
+    Across, Histogram, Kind, MOST_CHUNKS, MOST_POINTS, MonitorLog, Options, Query, QueryError,
+    RELATIVE_ERROR, Reading, Reads, SeriesId, Statistic,
 };
 
 const START: i64 = 1_800_000_000;
@@ -209,4 +211,98 @@ fn the_span_chooses_the_resolution_and_too_much_is_refused() {
         ask(&gauges, 0, None, Across::Each),
         Err(QueryError::Empty)
     ));
+}
+
+/// How many chunks are read for something.
+fn reads_of<T>(ask: impl FnOnce(&Reads) -> Result<T, QueryError>) -> (T, u64) {
+    let reads = Reads::new(Arc::default());
+    let answer = ask(&reads).unwrap();
+    (answer, MOST_CHUNKS - reads.left())
+}
+
+#[test]
+fn several_percentiles_are_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, [_, _, latencies]) = filled(directory.path());
+    let query = Query {
+        series: &latencies,
+        from: START,
+        to: START + 1_000,
+        step: Some(1),
+        statistic: Statistic::Count,
+        across: Across::Merged,
+    };
+    let snapshots = (0..VMS).map(|vm| log.snapshot_of(vm, ["latency"]).unwrap());
+    for snapshot in snapshots {
+        let (id, name) = snapshot.series().next().unwrap();
+        assert_eq!(name, "latency");
+        let query = Query {
+            series: &[id],
+            ..query.clone()
+        };
+        let shares = [0.5, 0.9, 1.0].map(Statistic::Quantile);
+        let (all, read) = reads_of(|reads| snapshot.query_all(&query, &shares, reads));
+        let one = Query {
+            statistic: shares[1],
+            ..query
+        };
+        let (second, read_for_one) = reads_of(|reads| snapshot.query(&one, reads));
+        assert_eq!((&all[1], read), (&second, read_for_one));
+        assert!(all[0].rows != all[2].rows && read > 1);
+    }
+}
+
+#[test]
+fn segments_of_before_and_after_a_series_are_not_read_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = MonitorLog::open(directory.path(), &Options::default(), at(START)).unwrap();
+    // Each VM lives for ten minutes, a segment of the finest level and one more where it does not begin with it.
+    for vm in 0..6 {
+        let id = log
+            .register(1, &format!("7/{vm}/cpu"), Kind::Gauge)
+            .unwrap();
+        for second in START + vm * 600..START + (vm + 1) * 600 {
+            log.advance(at(second)).unwrap();
+            log.add(id, at(second), Reading::Gauge(1.0)).unwrap();
+        }
+    }
+    let snapshot = log.snapshot_of(1, ["7/"]).unwrap();
+    let ids: Vec<SeriesId> = snapshot.series().map(|(id, _)| id).collect();
+    let query = Query {
+        series: &ids,
+        from: START,
+        to: START + 3_600,
+        step: Some(1),
+        statistic: Statistic::Sum,
+        across: Across::Sum,
+    };
+    let (answer, read) = reads_of(|reads| snapshot.query(&query, reads));
+    assert_eq!(answer.resolution, 1);
+    assert_eq!(answer.rows[0].values, vec![Some(1.0); 3_600]);
+    // Each in memory, and in two segments at most where there are six.
+    assert!(read <= 6 + 12, "{read}");
+}
+
+#[test]
+fn a_question_for_too_much_and_one_that_nobody_waits_for_end_early() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, [gauges, ..]) = filled(directory.path());
+    let snapshot = log.snapshot_of(0, ["cpu"]).unwrap();
+    let query = Query {
+        series: &gauges[..1],
+        from: START,
+        to: START + 1_000,
+        step: Some(100),
+        statistic: Statistic::Mean,
+        across: Across::Sum,
+    };
+    let reads = Reads::new(Arc::default());
+    let refused = (0..=MOST_CHUNKS).find_map(|_| snapshot.query(&query, &reads).err());
+    assert!(
+        matches!(refused, Some(QueryError::TooMuchToRead)),
+        "{refused:?}"
+    );
+    let reads = Reads::new(Arc::new(AtomicBool::new(true)));
+    let refused = snapshot.query(&query, &reads);
+    assert!(matches!(refused, Err(QueryError::Unwanted)), "{refused:?}");
 }

@@ -1,17 +1,17 @@
-//! Questions about an instance, answered from the monitor log. Pure but for reading the log's files.
+//! Questions about an instance, answered from a snapshot of the monitor log. Pure but for reading the log's files.
 //!
 //! What an instance did is the sum over all VMs that it ever had, or their mean where a sum says nothing. Percentiles
 //! are of all VMs' latencies together, and never means of percentiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::hosts::{Hosts, hosts};
+use super::hosts::{Hosts, hosts, within_host};
 use model::figures::{
     ANSWERS_TYPE, ANSWERS_VALUES, BACKEND_TYPE, BALANCER_PLUGIN, CONNECTIONS, CPU_INSTANCE,
     CPU_PLUGIN, CPU_TYPE, DERIVE_TYPE, FIRST_BYTE, GAUGE_TYPE, LATENCIES_TYPE, REQUESTS, WHOLE,
 };
 use model::{By, FigureAnswer, FigureName, FigureQuery, FigureRow, FigureRows, Unanswered, VmId};
-use series::{Across, Answer, MonitorLog, Query, QueryError, SeriesId, Statistic};
+use series::{Across, Answer, MonitorLog, Query, QueryError, Reads, SeriesId, Snapshot, Statistic};
 
 /// The percentiles that are told of latencies.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
@@ -20,20 +20,30 @@ const MILLISECOND: f64 = 1_000.0;
 /// Rows of one answer; an instance may have had very many VMs, and their past is asked for in parts.
 const MOST_ROWS: usize = 1_000;
 
-/// The answer from the log as it stands.
-pub(super) fn answer(log: &MonitorLog, query: &FigureQuery) -> Result<FigureAnswer, Unanswered> {
+/// All that a question is about, as it is now; to take it is all that the log's own thread does for it.
+pub(super) fn snapshot(log: &MonitorLog, query: &FigureQuery) -> Result<Snapshot, Unanswered> {
+    let mut beginnings: BTreeSet<String> = query.hosts.iter().map(within_host).collect();
+    beginnings.insert(within_instance(query));
+    let beginnings = beginnings.iter().map(String::as_str);
+    let snapshot = log.snapshot_of(query.project.0, beginnings);
+    snapshot.map_err(unanswered)
+}
+
+/// The answer from a snapshot, within what may be read for one question.
+pub(super) fn answer(
+    snapshot: &Snapshot,
+    query: &FigureQuery,
+    reads: &Reads,
+) -> Result<FigureAnswer, Unanswered> {
     let inquiry = Inquiry {
-        log,
+        snapshot,
+        reads,
         query,
-        series: series_of(log, query),
-        hosts: hosts(log, query),
+        series: series_of(snapshot, query),
+        hosts: hosts(snapshot, query),
     };
-    let Answer {
-        from,
-        step,
-        resolution,
-        ..
-    } = inquiry.ask(&[], Statistic::Count, Across::Sum)?;
+    let frame = inquiry.ask(&[], &[Statistic::Count], Across::Sum)?;
+    let frame = frame.first();
     let (mut figures, mut count) = (Vec::new(), 0);
     for name in &query.figures {
         let rows = inquiry.rows(*name)?;
@@ -50,9 +60,9 @@ pub(super) fn answer(log: &MonitorLog, query: &FigureQuery) -> Result<FigureAnsw
         });
     }
     Ok(FigureAnswer {
-        from,
-        step,
-        resolution,
+        from: frame.map_or(query.from, |frame| frame.from),
+        step: frame.map_or(0, |frame| frame.step),
+        resolution: frame.map_or(0, |frame| frame.resolution),
         figures,
     })
 }
@@ -66,17 +76,17 @@ struct Known<'a> {
 
 /// A question with the series that it is about.
 pub(super) struct Inquiry<'a> {
-    log: &'a MonitorLog,
+    snapshot: &'a Snapshot,
+    reads: &'a Reads,
     query: &'a FigureQuery,
     series: Vec<Known<'a>>,
     pub(super) hosts: Hosts<'a>,
 }
 
 /// The series of an instance, those of VMs that are gone among them.
-fn series_of<'a>(log: &'a MonitorLog, query: &FigureQuery) -> Vec<Known<'a>> {
-    let instance = format!("{}/", query.instance);
-    let found = log.series(query.project.0, &instance);
-    let known = found.filter_map(|(id, name, _)| {
+fn series_of<'a>(snapshot: &'a Snapshot, query: &FigureQuery) -> Vec<Known<'a>> {
+    let instance = within_instance(query);
+    let known = snapshot.series().filter_map(|(id, name)| {
         let (vm, identifier) = name.strip_prefix(&instance)?.split_once('/')?;
         let vm = vm.parse().ok()?;
         Some(Known { vm, identifier, id })
@@ -84,29 +94,41 @@ fn series_of<'a>(log: &'a MonitorLog, query: &FigureQuery) -> Vec<Known<'a>> {
     known.collect()
 }
 
+/// What the names of an instance's series begin with.
+fn within_instance(query: &FigureQuery) -> String {
+    format!("{}/", query.instance)
+}
+
+fn unanswered(error: QueryError) -> Unanswered {
+    match error {
+        QueryError::TooMuch { .. }
+        | QueryError::Empty
+        | QueryError::TooManySeries
+        | QueryError::TooMuchToRead => Unanswered::TooMuch(error.to_string()),
+        QueryError::Unknown(_) | QueryError::File { .. } | QueryError::Unwanted => {
+            Unanswered::Unavailable(error.to_string())
+        }
+    }
+}
+
 impl Inquiry<'_> {
+    /// An answer for each statistic, of what is read once.
     fn ask(
         &self,
         series: &[SeriesId],
-        statistic: Statistic,
+        statistics: &[Statistic],
         across: Across,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<Vec<Answer>, Unanswered> {
         let query = Query {
             series,
             from: self.query.from,
             to: self.query.to,
             step: self.query.step,
-            statistic,
+            statistic: Statistic::Count,
             across,
         };
-        self.log.query(&query).map_err(|error| match error {
-            QueryError::TooMuch { .. } | QueryError::Empty => {
-                Unanswered::TooMuch(error.to_string())
-            }
-            QueryError::Unknown(_) | QueryError::File { .. } => {
-                Unanswered::Unavailable(error.to_string())
-            }
-        })
+        let answers = self.snapshot.query_all(&query, statistics, self.reads);
+        answers.map_err(unanswered)
     }
 
     /// The values of several series together.
@@ -116,11 +138,9 @@ impl Inquiry<'_> {
         statistic: Statistic,
         across: Across,
     ) -> Result<Vec<Option<f64>>, Unanswered> {
-        let rows = self.ask(series, statistic, across)?.rows;
-        Ok(rows
-            .into_iter()
-            .next()
-            .map_or_else(Vec::new, |row| row.values))
+        let answers = self.ask(series, &[statistic], across)?;
+        let rows = answers.into_iter().flat_map(|answer| answer.rows);
+        Ok(rows.map(|row| row.values).next().unwrap_or_default())
     }
 
     fn rows(&self, name: FigureName) -> Result<Vec<FigureRow>, Unanswered> {
@@ -182,15 +202,15 @@ impl Inquiry<'_> {
     fn latencies(&self, vm: Option<VmId>, which: &str) -> Result<Vec<FigureRow>, Unanswered> {
         let beginning = format!("{BALANCER_PLUGIN}/{LATENCIES_TYPE}-{which}-");
         let series = self.found(vm, |known| known.starts_with(&beginning));
-        let percentiles = PERCENTILES.iter().map(|(part, share)| {
-            let values = self.values(&series, Statistic::Quantile(*share), Across::Merged)?;
-            let values = values
-                .into_iter()
-                .map(|us| Some(us? / MILLISECOND))
-                .collect();
-            Ok(row(vm, Some(part), values))
+        let statistics = PERCENTILES.map(|(_, share)| Statistic::Quantile(share));
+        let answers = self.ask(&series, &statistics, Across::Merged)?;
+        let rows = answers.into_iter().flat_map(|answer| answer.rows);
+        let rows = PERCENTILES.iter().zip(rows).map(|((part, _), found)| {
+            let values = found.values.into_iter();
+            let values = values.map(|us| Some(us? / MILLISECOND)).collect();
+            row(vm, Some(part), values)
         });
-        percentiles.collect()
+        Ok(rows.collect())
     }
 
     fn rows_of_backends(&self, name: FigureName) -> Result<Vec<FigureRow>, Unanswered> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use model::{FigureName, FigureQuery, FigureRow, Unanswered};
-use series::{Across, MonitorLog, SeriesId, Statistic};
+use series::{Across, SeriesId, Snapshot, Statistic};
 
 use super::answer::{Inquiry, row};
 use super::{Keeper, Queue};
@@ -44,17 +44,29 @@ impl HostKeeper {
 /// The series of each host that a question names, by identifier.
 pub(super) type Hosts<'a> = BTreeMap<Ipv4Addr, Vec<(&'a str, SeriesId)>>;
 
+/// What the names of a host's series begin with.
+pub(super) fn within_host(address: &Ipv4Addr) -> String {
+    format!("{HOST}/{address}/")
+}
+
 /// Finds them.
-pub(super) fn hosts<'a>(log: &'a MonitorLog, query: &FigureQuery) -> Hosts<'a> {
+pub(super) fn hosts<'a>(snapshot: &'a Snapshot, query: &FigureQuery) -> Hosts<'a> {
     let asked: BTreeSet<Ipv4Addr> = query.hosts.iter().copied().collect();
     let mut hosts = Hosts::new();
-    for address in asked {
-        let within = format!("{HOST}/{address}/");
-        let found = log.series(query.project.0, &within);
-        let named = found.filter_map(|(id, name, _)| Some((name.strip_prefix(&within)?, id)));
-        let series: Vec<_> = named.collect();
-        if !series.is_empty() {
-            hosts.insert(address, series);
+    for (id, name) in snapshot.series() {
+        let of_host = name
+            .strip_prefix(HOST)
+            .and_then(|name| name.strip_prefix('/'));
+        let of_host = of_host.and_then(|name| name.split_once('/'));
+        let Some((address, identifier)) = of_host else {
+            continue;
+        };
+        if let Some(address) = address
+            .parse()
+            .ok()
+            .filter(|address| asked.contains(address))
+        {
+            hosts.entry(address).or_default().push((identifier, id));
         }
     }
     hosts

@@ -15,6 +15,7 @@
 //! finds the series of VMs that are long gone, without any record of who they were.
 
 mod answer;
+mod asker;
 mod hosts;
 mod socket;
 mod thread;
@@ -27,10 +28,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use model::{FigureAnswer, FigureQuery, InstanceId, Newest, ProjectId, Unanswered, VmId};
-use tokio::sync::oneshot;
+use model::{InstanceId, ProjectId, VmId};
 use tokio::time::{sleep, timeout};
 
 use crate::{Sample, Taken, Tally};
@@ -38,6 +38,7 @@ use series::{Disk, Options};
 use thread::{Came, Place, Waiting, Work};
 
 pub(crate) use answer::of_backend;
+pub use asker::Asker;
 pub use hosts::HostKeeper;
 pub use socket::{answer_questions, ask_monitor, ask_newest, bind_questions};
 
@@ -160,10 +161,7 @@ impl Keeper {
     /// A handle for those who ask, also for what was counted.
     #[must_use]
     pub fn asker(&self, tally: Tally) -> Asker {
-        Asker {
-            queue: self.queue.clone(),
-            tally,
-        }
+        Asker::new(self.queue.clone(), tally)
     }
 
     /// Writes what waits and closes the log, unless that takes too long.
@@ -176,61 +174,6 @@ impl Keeper {
         };
         // What is not written by then is lost, as it is when the process is killed.
         let _late = timeout(CLOSING, closed).await;
-    }
-}
-
-/// Asks the log. As long as there is one, its thread goes on.
-#[derive(Clone)]
-pub struct Asker {
-    queue: Queue,
-    tally: Tally,
-}
-
-impl Asker {
-    /// The answer, after all that came before it was kept.
-    ///
-    /// # Errors
-    /// [`Unanswered`].
-    pub async fn ask(&self, query: FigureQuery) -> Result<FigureAnswer, Unanswered> {
-        let unavailable = |why: &str| Err(Unanswered::Unavailable(why.into()));
-        let (reply, answer) = oneshot::channel();
-        let asked = self.queue.put(Work::Ask { query, reply });
-        if asked.is_err() {
-            return unavailable("the monitor log has too much to do: ask again in some seconds");
-        }
-        match timeout(socket::PATIENCE, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => unavailable("the monitor log is being closed, or failed: ask again"),
-            Err(_) => unavailable("the monitor log takes too long: ask for less, or again later"),
-        }
-    }
-}
-
-impl Asker {
-    /// What was counted of everything, without waiting for the log.
-    #[must_use]
-    pub fn newest(&self) -> Newest {
-        let mut newest = self.tally.newest(Instant::now());
-        let standing = lock(&self.queue.standing).clone();
-        let (figures, intake) = (standing.figures, &mut newest.intake);
-        intake.unkept_samples = standing.unkept;
-        intake.log_series = figures.series as u64;
-        intake.log_bytes = figures.segment_bytes.saturating_add(figures.wal_bytes);
-        let refused = figures.refused.into_iter();
-        intake.refused_samples = refused
-            .map(|(reason, samples)| (reason.to_owned(), samples))
-            .collect();
-        // What never happened is told as well, or nobody could tell it from what is not measured.
-        for reason in series::Refusal::REASONS {
-            intake.refused_samples.entry(reason.into()).or_default();
-        }
-        for kind in crate::Refusal::KINDS {
-            intake.refused_packets.entry(kind.into()).or_default();
-        }
-        for kind in crate::HostRefusal::KINDS {
-            intake.refused_host_packets.entry(kind.into()).or_default();
-        }
-        newest
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::{FigureAnswer, FigureQuery, Newest, Unanswered};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -78,13 +78,24 @@ async fn converse(stream: UnixStream, asker: Asker) -> io::Result<()> {
     timeout(EXCHANGE, from.read_line(&mut line)).await??;
     let mut text = match serde_json::from_str(&line) {
         Ok(Question::Newest { .. }) => serde_json::to_vec(&Ok::<_, Unanswered>(asker.newest())),
-        Ok(Question::Figures(query)) => serde_json::to_vec(&asker.ask(query).await),
+        Ok(Question::Figures(query)) => {
+            let answer = tokio::select! {
+                answer = asker.ask(query) => answer,
+                () = hangs_up(&mut from) => return Ok(()),
+            };
+            serde_json::to_vec(&answer)
+        }
         Err(error) => serde_json::to_vec(&Err::<FigureAnswer, _>(Unanswered::Unavailable(
             format!("the question cannot be read: {error}"),
         ))),
     }?;
     text.push(b'\n');
     timeout(EXCHANGE, to.write_all(&text)).await?
+}
+
+/// Waits until whoever asked has gone. What he says beyond his question is not heard.
+async fn hangs_up(from: &mut (impl AsyncRead + Unpin)) {
+    while matches!(from.read_u8().await, Ok(_more)) {}
 }
 
 /// Asks the monitor that listens on a socket for an instance's past.

@@ -2,10 +2,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use series::{Across, MonitorLog, Options, Query, Reading, Statistic};
+use model::{FigureName, FigureQuery, Unanswered};
+use series::{Across, MonitorLog, Options, Query, Reading, Reads, Snapshot, Statistic};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
+use super::answer::answer;
 use super::thread::{Desk, Place, keep};
 use super::*;
 
@@ -219,4 +223,120 @@ fn what_the_log_has_no_time_for_is_counted_and_never_waited_for() {
     }
     assert_eq!(keeper.standing().unkept, 3);
     drop((end, work));
+}
+
+fn question() -> FigureQuery {
+    let now = now().as_secs() as i64;
+    FigureQuery {
+        project: ORIGIN.project,
+        instance: ORIGIN.instance,
+        figures: vec![FigureName::Connections],
+        from: now - 60,
+        to: now,
+        step: None,
+        by: None,
+        hosts: Vec::new(),
+    }
+}
+
+/// An asker whose questions come to the test in place of a log.
+fn asker() -> (Asker, Receiver<Waiting>) {
+    let (work, questions) = sync_channel(8);
+    let queue = Queue {
+        work,
+        standing: Arc::default(),
+    };
+    (Asker::new(queue, Tally::default()), questions)
+}
+
+type Reply = oneshot::Sender<Result<Snapshot, Unanswered>>;
+
+/// The next that comes to the log.
+async fn next(questions: &Receiver<Waiting>) -> Reply {
+    loop {
+        match questions.try_recv() {
+            Ok(waiting) => match waiting.work {
+                Work::Show { reply, .. } => return reply,
+                Work::Keep { .. } => panic!("nobody keeps anything"),
+            },
+            Err(_nothing_yet) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn few_questions_are_worked_at_and_one_whose_asker_has_gone_makes_room() {
+    let (asker, questions) = asker();
+    let ask = || {
+        let asker = asker.clone();
+        tokio::spawn(async move { asker.ask(question()).await })
+    };
+    let asking = [ask(), ask(), ask()];
+    let (first, second) = (next(&questions).await, next(&questions).await);
+    // There is one thread for all of this, so whatever could happen has happened by then.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(questions.try_recv().is_err(), "two at once");
+    asking[0].abort();
+    let third = next(&questions).await;
+    assert!(first.is_closed() && !second.is_closed() && !third.is_closed());
+    let state = tempfile::tempdir().unwrap();
+    let log = MonitorLog::open(state.path(), &Options::default(), now()).unwrap();
+    for reply in [second, third] {
+        assert!(reply.send(Ok(log.snapshot_of(3, ["7/"]).unwrap())).is_ok());
+    }
+    let [_gone, second, third] = asking;
+    for answer in [second, third] {
+        assert!(answer.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_given_up_when_whoever_asked_hangs_up() {
+    let (asker, questions) = asker();
+    let state = tempfile::tempdir().unwrap();
+    let socket = state.path().join("monitor.sock");
+    let answering = tokio::spawn(answer_questions(bind_questions(&socket).unwrap(), asker));
+    let mut stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    let mut line = serde_json::to_vec(&question()).unwrap();
+    line.push(b'\n');
+    stream.write_all(&line).await.unwrap();
+    let mut reply = next(&questions).await;
+    drop(stream);
+    // Else it is given up when he has waited too long.
+    let given_up = timeout(socket::PATIENCE / 2, reply.closed()).await;
+    given_up.expect("it goes on for nobody");
+    answering.abort();
+}
+
+/// An answer that takes long takes none of the log's time: it is of what was there when it was asked for.
+#[test]
+fn an_answer_is_worked_out_while_the_log_goes_on() {
+    let state = tempfile::tempdir().unwrap();
+    let standing = Mutex::new(Standing::default());
+    let mut desk = Desk::new(Place::new(state.path(), BOUNDS), &standing);
+    let begin = now();
+    desk.turn(begin);
+    let keep = |desk: &mut Desk<'_>, second: u64| {
+        let time = begin + Duration::from_secs(second);
+        desk.turn(time);
+        let name = "evenkeel/gauge-connections";
+        let samples = taken(name, time, Reading::Gauge(1.0)).samples;
+        desk.keep(ORIGIN.project, &ORIGIN.within(), &samples);
+    };
+    (0..20).for_each(|second| keep(&mut desk, second));
+    let query = FigureQuery {
+        from: begin.as_secs() as i64,
+        to: begin.as_secs() as i64 + 2_000,
+        step: Some(1),
+        ..question()
+    };
+    let snapshot = desk.show(&query).unwrap();
+    // Segments are written, and what is in them is forgotten.
+    (20..1_500).for_each(|second| keep(&mut desk, second));
+    let reads = Reads::new(Arc::default());
+    let answer = answer(&snapshot, &query, &reads).unwrap();
+    let values = answer.figures[0].rows[0].values.iter().flatten();
+    assert_eq!(values.copied().collect::<Vec<_>>(), [1.0; 20]);
 }

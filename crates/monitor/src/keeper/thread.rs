@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{FigureAnswer, FigureQuery, ProjectId, Unanswered};
-use series::{Disk, FLUSH_INTERVAL, LogError, MonitorLog, Options, Outcome, Refusal};
+use model::{FigureQuery, ProjectId, Unanswered};
+use series::{Disk, FLUSH_INTERVAL, LogError, MonitorLog, Options, Outcome, Refusal, Snapshot};
 
 use tokio::sync::oneshot;
 
-use super::answer::answer;
+use super::answer::snapshot;
 use super::{Bounds, NoRoom, Standing, lock};
 use crate::Sample;
 
@@ -65,12 +65,12 @@ pub(super) enum Work {
         /// What was measured.
         samples: Vec<Sample>,
     },
-    /// To answer a question.
-    Ask {
+    /// To tell what a question is about, as it is now.
+    Show {
         /// The question.
         query: FigureQuery,
-        /// Where the answer goes; whoever asked may have gone.
-        reply: oneshot::Sender<Result<FigureAnswer, Unanswered>>,
+        /// Where it goes; whoever asked may have gone.
+        reply: oneshot::Sender<Result<Snapshot, Unanswered>>,
     },
 }
 
@@ -79,7 +79,7 @@ impl Work {
     pub(super) fn samples(&self) -> u64 {
         match self {
             Self::Keep { samples, .. } => samples.len() as u64,
-            Self::Ask { .. } => 0,
+            Self::Show { .. } => 0,
         }
     }
 }
@@ -189,9 +189,11 @@ impl<'a> Desk<'a> {
                 within,
                 samples,
             } => self.keep(project, &within, &samples),
-            Work::Ask { query, reply } => {
-                let _gone = reply.send(self.answer(&query));
+            // Nobody takes the snapshot of one who has gone.
+            Work::Show { query, reply } if !reply.is_closed() => {
+                let _gone = reply.send(self.show(&query));
             }
+            Work::Show { .. } => {}
         }
     }
 
@@ -306,9 +308,9 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn answer(&self, query: &FigureQuery) -> Result<FigureAnswer, Unanswered> {
+    pub(super) fn show(&self, query: &FigureQuery) -> Result<Snapshot, Unanswered> {
         match &self.log {
-            Some(log) => answer(log, query),
+            Some(log) => snapshot(log, query),
             None => {
                 let trouble = lock(self.standing).trouble.clone();
                 let why = trouble.unwrap_or_else(|| "it is being opened: ask again".into());
