@@ -93,8 +93,17 @@ pub struct FigureAnswer {
     pub step: u32,
     /// Seconds of what is kept that it was made of.
     pub resolution: u32,
+    /// Series of the project that were forgotten for want of room and may have told something of this time. Where there
+    /// are any, sums may be less than they were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
     /// In the order asked for.
     pub figures: Vec<FigureRows>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One figure over time.

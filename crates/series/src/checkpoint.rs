@@ -3,7 +3,7 @@
 use crate::blocks::Blocks;
 use crate::coding::{Effort, Malformed, Reader, decode, encode, put_bytes, put_signed, put_varint};
 use crate::one_series::Series;
-use crate::state::State;
+use crate::state::{Forgotten, State};
 use crate::track::{BLOCK, Track};
 use crate::window::{Draft, Open, Window};
 use crate::{Cell, Kind, Level, Options};
@@ -22,6 +22,8 @@ pub(crate) struct Head {
     pub(crate) levels: Vec<Level>,
     /// By level, the slot before which nothing is told.
     pub(crate) sealed: Vec<i64>,
+    /// What owners lost.
+    pub(crate) forgotten: Vec<(u64, Forgotten)>,
 }
 
 /// What is in front of the series, of which there are so many.
@@ -35,6 +37,12 @@ pub(crate) fn put_head(out: &mut Vec<u8>, head: &Head, series: usize) {
     for (level, sealed) in head.levels.iter().zip(&head.sealed) {
         put_varint(out, u64::from(level.step));
         put_signed(out, *sealed);
+    }
+    put_varint(out, head.forgotten.len() as u64);
+    for (owner, forgotten) in &head.forgotten {
+        put_varint(out, *owner);
+        put_varint(out, forgotten.series);
+        put_signed(out, forgotten.until);
     }
     put_varint(out, series as u64);
 }
@@ -59,6 +67,11 @@ pub(crate) fn read_state(bytes: &[u8], options: &Options) -> Result<State, Malfo
             *place = sealed;
         }
         steps.push(level);
+    }
+    for _ in 0..from.length(MOST)? {
+        let owner = from.varint()?;
+        let (series, until) = (from.varint()?, from.signed()?);
+        state.note_forgotten(owner, Forgotten { series, until });
     }
     for _ in 0..from.length(MOST)? {
         let id = u32::try_from(from.varint()?).map_err(|_| Malformed)?;

@@ -306,6 +306,7 @@ impl MonitorLog {
                 self.note(&Step::Retire(retired));
                 self.state.retire(retired);
             }
+            self.state.forget_owners();
         }
         let begun = self.files.wal.flush().and_then(|()| self.files.begin_log());
         let generation = begun.inspect_err(|_| self.pause = PAUSE)?;

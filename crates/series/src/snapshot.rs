@@ -9,6 +9,7 @@ use crate::frozen::Frozen;
 use crate::one_series::Series;
 use crate::question::QueryError;
 use crate::reads::Reads;
+use crate::state::Forgotten;
 use crate::{Answer, Cell, Level, MonitorLog, Query, SeriesId};
 
 /// Some series as they are now. It costs a look at each of them: what is in memory is shared with the log, and what is in
@@ -21,6 +22,7 @@ pub struct Snapshot {
     sealed: Vec<i64>,
     pub(crate) segments: Arc<Levels>,
     pub(crate) series: BTreeMap<SeriesId, Held>,
+    forgotten: Forgotten,
 }
 
 /// What is in memory of a series.
@@ -55,7 +57,10 @@ impl MonitorLog {
                 return Err(QueryError::TooManySeries);
             }
         }
-        Ok(self.snapshot(&series))
+        Ok(Snapshot {
+            forgotten: self.state.forgotten(owner),
+            ..self.snapshot(&series)
+        })
     }
 
     fn snapshot(&self, series: &[SeriesId]) -> Snapshot {
@@ -77,6 +82,7 @@ impl MonitorLog {
             sealed: self.state.sealed.clone(),
             segments: Arc::clone(&self.files.segments),
             series: series.iter().filter_map(held).collect(),
+            forgotten: Forgotten::default(),
         }
     }
 
@@ -95,6 +101,17 @@ impl Snapshot {
     pub fn series(&self) -> impl Iterator<Item = (SeriesId, &str)> {
         let series = self.series.iter();
         series.map(|(id, held)| (*id, &*held.newest.name))
+    }
+
+    /// How many series of the owner were forgotten that may have told something of the time from `from` on: without
+    /// them what is put together of several is less than it was.
+    #[must_use]
+    pub fn forgotten_since(&self, from: i64) -> u64 {
+        if from <= self.forgotten.until {
+            self.forgotten.series
+        } else {
+            0
+        }
     }
 
     /// The cells of these slots of a series that are in memory, by slot or, where a clock was set back, in the order in

@@ -1,20 +1,17 @@
 //! All that is in memory: the series, and how far time has come. Pure: files are the concern of others.
 
+mod freeze;
+mod retire;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::frozen::{Frozen, Head};
 use crate::one_series::Series;
 use crate::reading::MOST_NAME;
 use crate::track::Track;
 use crate::window::{Bounds, Window};
 use crate::{Kind, Options, Reading, Refusal, SeriesId};
-
-/// Series that nothing is written to any more, for each that may be: their past can still be asked for.
-const MOST_IDLE: usize = 4;
-/// A series to which nothing was written for so many seconds leaves its place to another.
-const IDLE_SECONDS: i64 = 3_600;
 
 /// What is in memory.
 #[derive(Clone, Debug)]
@@ -42,6 +39,7 @@ struct Owner {
     ids: BTreeMap<Arc<str>, u32>,
     /// Series that take a place.
     live: usize,
+    forgotten: Forgotten,
 }
 
 /// What is due to be written to a segment.
@@ -54,14 +52,7 @@ pub(crate) struct Due {
     pub(crate) end: i64,
 }
 
-/// What becomes of a series that nothing is written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retired {
-    /// It leaves its place.
-    Idle(u32),
-    /// It is forgotten.
-    Forgotten(u32),
-}
+pub(crate) use retire::{Forgotten, Retired};
 
 impl State {
     pub(crate) fn new(options: Options, now_ms: i64) -> Self {
@@ -122,138 +113,6 @@ impl State {
                 end,
             })
             .collect()
-    }
-
-    /// Everything, so that time can begin anew.
-    fn due_all(&self) -> Vec<Due> {
-        let levels = self.sealed.iter().enumerate();
-        levels
-            .map(|(level, begin)| Due {
-                level,
-                begin: *begin,
-                end: i64::MAX,
-            })
-            .collect()
-    }
-
-    /// Hands over what is due, and all that a restart needs. From now on it is not in here, though its memory may be
-    /// shared for a while. It costs a look at each series.
-    pub(crate) fn freeze(&mut self, due: Vec<Due>) -> Frozen {
-        let first_number = self.next_segment;
-        if !due.is_empty() {
-            self.ready(&due, self.watermark);
-        }
-        for due in &due {
-            self.sealed
-                .iter_mut()
-                .skip(due.level)
-                .take(1)
-                .for_each(|sealed| *sealed = due.end);
-        }
-        Frozen {
-            first_number,
-            due,
-            series: self.shared(),
-            left: None,
-            head: self.head(),
-        }
-    }
-
-    /// Hands over all that there is, and begins anew at a time that may be before it.
-    pub(crate) fn freeze_all(&mut self, now_ms: i64) -> Frozen {
-        let due = self.due_all();
-        let first_number = self.next_segment;
-        self.ready(&due, i64::MAX);
-        let series = self.shared();
-        self.begin_anew(now_ms);
-        Frozen {
-            first_number,
-            due,
-            series,
-            left: Some(self.shared()),
-            head: self.head(),
-        }
-    }
-
-    /// Readies each series to be handed over: slots before `first` are brought to the levels, and the newest segment that
-    /// tells of it is noted.
-    fn ready(&mut self, due: &[Due], first: i64) {
-        let first_number = self.next_segment;
-        for series in self.series.values_mut() {
-            if series.tracks.iter().all(Track::is_empty) && !series.is_unsettled(first) {
-                continue;
-            }
-            let series = Arc::make_mut(series);
-            let dropped = series.settle(&self.options.levels, &self.sealed, first);
-            self.dropped = self.dropped.saturating_add(dropped);
-            for (track, sealed) in series.tracks.iter_mut().zip(&self.sealed) {
-                track.forget(*sealed);
-            }
-            let is_in = |due: &Due| {
-                series
-                    .tracks
-                    .get(due.level)
-                    .is_some_and(|track| !track.is_empty())
-            };
-            let newest = (first_number..)
-                .zip(due)
-                .filter(|(_, due)| is_in(due))
-                .last();
-            if let Some((number, _)) = newest {
-                series.newest_segment = Some(number);
-            }
-        }
-        self.next_segment = first_number.saturating_add(due.len() as u64);
-    }
-
-    fn shared(&self) -> Vec<(u32, Arc<Series>)> {
-        let series = self.series.iter();
-        series
-            .map(|(id, series)| (*id, Arc::clone(series)))
-            .collect()
-    }
-
-    fn head(&self) -> Head {
-        Head {
-            now_ms: self.now_ms,
-            watermark: self.watermark,
-            next_id: self.next_id,
-            next_segment: self.next_segment,
-            dropped: self.dropped,
-            levels: self.options.levels.clone(),
-            sealed: self.sealed.clone(),
-        }
-    }
-
-    /// Drops and counts all that is in memory, so that time can begin anew where nothing can be handed over.
-    pub(crate) fn drop_all(&mut self, now_ms: i64) {
-        let held = |series: &Arc<Series>| {
-            let settled: usize = series.tracks.iter().map(Track::len).sum();
-            settled + series.window.open.len() * series.tracks.len()
-        };
-        let dropped: usize = self.series.values().map(held).sum();
-        self.dropped = self.dropped.saturating_add(dropped as u64);
-        self.begin_anew(now_ms);
-    }
-
-    /// Begins anew at a time that may be before all that was, with nothing in memory.
-    fn begin_anew(&mut self, now_ms: i64) {
-        self.now_ms = now_ms;
-        self.watermark = self.watermark_at(now_ms);
-        self.sealed = self.segment_starts();
-        for series in self.series.values_mut() {
-            let window = Window {
-                count: series.window.count,
-                ..Window::default()
-            };
-            *series = Arc::new(Series {
-                name: Arc::clone(&series.name),
-                window,
-                written: series.written.min(now_ms / 1_000),
-                tracks: vec![Track::default(); series.tracks.len()],
-                ..**series
-            });
-        }
     }
 
     /// The id of a series, which is made if there is none of this owner and name.
@@ -377,62 +236,5 @@ impl State {
         let dropped = series.settle(&self.options.levels, &self.sealed, self.watermark);
         self.dropped = self.dropped.saturating_add(dropped);
         Ok(())
-    }
-
-    /// Which series are idle and are to leave their places, and which are to be forgotten, since there is no room for them
-    /// or no segment tells of them any more: the oldest that there is has the number `oldest`.
-    pub(crate) fn to_retire(&self, oldest: u64) -> Vec<Retired> {
-        let now = self.now_ms / 1_000;
-        let mut idle: Vec<(bool, i64, u32)> = Vec::new();
-        let mut retired = Vec::new();
-        for (id, series) in &self.series {
-            if series.is_live {
-                if now.saturating_sub(series.written) <= IDLE_SECONDS {
-                    continue;
-                }
-                retired.push(Retired::Idle(*id));
-            }
-            idle.push((series.has_past(oldest), series.written, *id));
-        }
-        idle.sort_unstable();
-        let most = self.options.most_series.saturating_mul(MOST_IDLE);
-        let surplus = idle.len().saturating_sub(most);
-        let forgotten = idle.into_iter().enumerate();
-        let forgotten = forgotten.filter(|(index, (has_past, ..))| *index < surplus || !has_past);
-        retired.extend(forgotten.map(|(_, (_, _, id))| Retired::Forgotten(id)));
-        retired
-    }
-
-    /// Does what [`Self::to_retire`] said.
-    pub(crate) fn retire(&mut self, retired: Retired) {
-        match retired {
-            Retired::Idle(id) => {
-                if let Some(series) = self.series.get_mut(&id).filter(|series| series.is_live) {
-                    Arc::make_mut(series).is_live = false;
-                    self.leave_place(id);
-                }
-            }
-            Retired::Forgotten(id) => self.forget(id),
-        }
-    }
-
-    fn leave_place(&mut self, id: u32) {
-        let owner = self.series.get(&id).map(|series| series.owner);
-        if let Some(of_owner) = owner.and_then(|owner| self.owners.get_mut(&owner)) {
-            of_owner.live = of_owner.live.saturating_sub(1);
-        }
-    }
-
-    fn forget(&mut self, id: u32) {
-        self.retire(Retired::Idle(id));
-        let Some(series) = self.series.remove(&id) else {
-            return;
-        };
-        if let Some(of_owner) = self.owners.get_mut(&series.owner) {
-            of_owner.ids.remove(&series.name);
-            if of_owner.ids.is_empty() {
-                self.owners.remove(&series.owner);
-            }
-        }
     }
 }

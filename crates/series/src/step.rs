@@ -34,12 +34,13 @@ pub(crate) fn put_step(out: &mut Vec<u8>, step: &Step, clock_ms: i64) {
             out.push(0);
             put_signed(out, *now_ms);
         }
-        Step::Retire(Retired::Idle(id)) => {
-            out.push(5);
-            put_varint(out, u64::from(*id));
-        }
-        Step::Retire(Retired::Forgotten(id)) => {
-            out.push(6);
+        Step::Retire(retired) => {
+            let (tag, id) = match retired {
+                Retired::Idle(id) => (5, id),
+                Retired::Empty(id) => (6, id),
+                Retired::Forgotten(id) => (7, id),
+            };
+            out.push(tag);
             put_varint(out, u64::from(*id));
         }
         Step::Register {
@@ -92,7 +93,8 @@ pub(crate) fn step(from: &mut Reader, clock_ms: i64) -> Result<Step, Malformed> 
     let id = u32::try_from(from.varint()?).map_err(|_| Malformed)?;
     match tag {
         5 => return Ok(Step::Retire(Retired::Idle(id))),
-        6 => return Ok(Step::Retire(Retired::Forgotten(id))),
+        6 => return Ok(Step::Retire(Retired::Empty(id))),
+        7 => return Ok(Step::Retire(Retired::Forgotten(id))),
         _ => {}
     }
     if let Some(kind) = new_kind {

@@ -254,6 +254,49 @@ fn a_series_that_is_idle_leaves_its_place_and_its_past_can_be_asked_for() {
     );
 }
 
+/// Lets an owner make four series and leave them for an hour and more.
+fn make_and_leave(log: &mut MonitorLog, owner: u64, round: i64, now: &mut i64) {
+    for n in 0..4 {
+        let name = format!("{round}/{n}/cpu");
+        let id = log.register(owner, &name, Kind::Gauge).unwrap();
+        log.add(id, at(*now), Reading::Gauge(1.0)).unwrap();
+    }
+    for _ in 0..8 {
+        *now += 600;
+        log.advance(at(*now)).unwrap();
+    }
+}
+
+#[test]
+fn who_makes_many_series_loses_his_own_past_and_nobody_elses_and_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.levels[1].keep = 270_000;
+    let mut log = MonitorLog::open(directory.path(), &options, at(START)).unwrap();
+    let mut now = START;
+    make_and_leave(&mut log, 1, 0, &mut now);
+    let theirs = now;
+    for round in 0..10 {
+        make_and_leave(&mut log, 2, round, &mut now);
+    }
+    let check = |log: &MonitorLog| {
+        let past = |owner| log.snapshot_of(owner, [""]).unwrap();
+        assert_eq!(past(1).series().count(), 4, "an owner that made no more");
+        assert_eq!(past(1).forgotten_since(START), 0);
+        // Four for each of the four that he may have.
+        let kept = past(2).series().count();
+        assert_eq!((kept, past(2).forgotten_since(theirs)), (16, 24));
+        assert_eq!(
+            past(2).forgotten_since(now - 4_800),
+            0,
+            "all is there of then"
+        );
+    };
+    check(&log);
+    drop(log);
+    check(&MonitorLog::open(directory.path(), &options, at(now)).unwrap());
+}
+
 /// A generator whose figures no form makes smaller.
 fn worst(seed: u64) -> f64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

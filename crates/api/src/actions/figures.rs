@@ -26,6 +26,9 @@ pub(crate) struct FiguresDocument {
     to: String,
     step: u32,
     resolution: u32,
+    /// Series of the project that were forgotten and may have told something of this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<u64>,
     figures: Vec<FigureRows>,
 }
 
@@ -70,6 +73,7 @@ impl Actions {
             to: shown(ended),
             step: told.step,
             resolution: told.resolution,
+            forgotten: (told.forgotten > 0).then_some(told.forgotten),
             figures: told.figures,
         })
     }

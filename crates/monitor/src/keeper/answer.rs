@@ -63,6 +63,7 @@ pub(super) fn answer(
         from: frame.map_or(query.from, |frame| frame.from),
         step: frame.map_or(0, |frame| frame.step),
         resolution: frame.map_or(0, |frame| frame.resolution),
+        forgotten: snapshot.forgotten_since(query.from),
         figures,
     })
 }

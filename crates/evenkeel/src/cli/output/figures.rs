@@ -28,6 +28,7 @@ struct Figures {
     from: String,
     to: String,
     step: u64,
+    forgotten: u64,
     figures: Vec<Figure>,
 }
 
@@ -75,6 +76,12 @@ pub fn render(info: &Value, style: Style) -> serde_json::Result<String> {
     text += &table.render(style.paint);
     if told.figures.iter().all(|figure| figure.rows.is_empty()) {
         text += NOTHING;
+    }
+    if told.forgotten > 0 {
+        text += &format!(
+            "{} series of VMs and hosts of the project that are gone were forgotten for want of room: sums over the past may be too low\n",
+            told.forgotten
+        );
     }
     Ok(text)
 }
@@ -167,6 +174,19 @@ mod tests {
             1,
             "a peak is never lost"
         );
+    }
+
+    #[test]
+    fn what_was_forgotten_is_said_where_something_was() {
+        let style = Style {
+            paint: super::super::Paint::Plain,
+            now: std::time::UNIX_EPOCH,
+        };
+        let mut answer = serde_json::json!({"instance": "web", "figures": []});
+        assert!(!render(&answer, style).unwrap().contains("forgotten"));
+        answer["forgotten"] = 24.into();
+        let told = render(&answer, style).unwrap();
+        assert!(told.contains("24 series of VMs and hosts"), "{told}");
     }
 
     #[test]
