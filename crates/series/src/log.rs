@@ -315,6 +315,7 @@ impl MonitorLog {
             generation: Some(generation),
             done: 0,
         });
+        self.note_time();
         Ok(())
     }
 
@@ -336,7 +337,14 @@ impl MonitorLog {
             generation,
             done: 0,
         });
+        self.note_time();
         told
+    }
+
+    /// Begins a write-ahead log with the time: what follows tells times by it, also where the log before lost its end.
+    fn note_time(&mut self) {
+        let now_ms = self.state.now_ms;
+        self.note(&Step::Pass { now_ms });
     }
 
     /// Does all that is to be written, and waits for it.

@@ -146,6 +146,50 @@ fn a_clock_that_is_set_back_while_segments_are_written_costs_nothing() {
     assert_eq!(log.figures().dropped, 0);
 }
 
+/// Runs until a segment is due, which is not written, and on; returns when it was due.
+fn run_over_a_seal(log: &mut MonitorLog, id: SeriesId) -> i64 {
+    let mut due = None;
+    for second in START..START + 130 {
+        log.pass(at(second)).unwrap();
+        log.add(id, at(second), Reading::Gauge((second % 1_000) as f64))
+            .unwrap();
+        due = due.or_else(|| log.job().map(|_| second));
+    }
+    log.pass(at(START + 130)).unwrap();
+    due.unwrap()
+}
+
+/// Cuts the first write-ahead log after so many of its bytes.
+fn cut_first_log(directory: &Path, length: u64) {
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(directory.join("wal-0"));
+    file.unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn where_a_write_ahead_log_lost_its_end_the_next_one_tells_the_right_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    let due = run_over_a_seal(&mut log, id);
+    drop(log);
+    // As a machine that loses power may leave it.
+    let length = directory.path().join("wal-0").metadata().unwrap().len();
+    assert!(directory.path().join("wal-1").exists() && length > 200);
+    cut_first_log(directory.path(), length / 2);
+    let log = open(directory.path(), START + 130);
+    let found = values(&log, id, START, START + 130);
+    for (second, value) in (START..).zip(&found) {
+        let right = Some((second % 1_000) as f64);
+        assert!(
+            *value == right || value.is_none() && second < due,
+            "{second}: {value:?}"
+        );
+    }
+    assert!(found.contains(&None), "something was lost");
+}
+
 #[test]
 fn a_sample_from_the_far_future_harms_no_other() {
     let directory = tempfile::tempdir().unwrap();
