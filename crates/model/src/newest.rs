@@ -58,6 +58,10 @@ pub struct IntakeCounts {
     pub log_series: u64,
     /// Bytes of its files.
     pub log_bytes: u64,
+    /// Its files that were found damaged when it was opened, and put aside.
+    pub damaged_log_files: u64,
+    /// Samples that were found behind damage in them, and cannot be told.
+    pub lost_samples: u64,
 }
 
 /// What an instance did, over all VMs that it had since the monitor began.

@@ -1,7 +1,7 @@
 //! What the log changes on the disk, one operation at a time.
 //!
 //! There is one way to each operation, so that a test can be there before it: make it slow, refuse it, or end the
-//! process's work at it for good. Reading goes past this.
+//! process's work at it for good. Of what is read only the opening of segments is told.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What changes something on the disk, or waits for it.
+/// What changes something on the disk, waits for it, or may find it broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A file is made, or opened to be written to.
@@ -24,6 +24,8 @@ pub enum Operation {
     Rename,
     /// A file goes.
     Remove,
+    /// A segment is opened to be read.
+    Read,
 }
 
 type Before = dyn Fn(Operation, &Path) -> io::Result<()> + Send + Sync;
@@ -69,6 +71,12 @@ impl Disk {
             path: path.to_owned(),
             disk: self.clone(),
         }
+    }
+
+    /// A file that is read.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<File> {
+        self.begin(Operation::Read, path)?;
+        File::open(path)
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -30,6 +30,9 @@ use crate::{Level, LogError, Options};
 /// written of checkpoints than of samples, however many series there are.
 const LEAST_WAL: u64 = 64 << 20;
 
+/// The operating system's word for a disk that cannot be read there, which the standard library has no kind for.
+const EIO: i32 = 5;
+
 /// By level, segments in the order in which they were made.
 pub(crate) type Levels = Vec<Vec<Arc<Segment>>>;
 
@@ -46,6 +49,8 @@ pub(crate) struct Files {
     pub(crate) checkpoint_bytes: u64,
     /// Files that were found to be damaged, and put aside.
     pub(crate) damaged: u64,
+    /// Samples that were found behind damage in write-ahead logs.
+    pub(crate) lost: u64,
 }
 
 /// A log as it was left.
@@ -74,7 +79,7 @@ impl Files {
         }
         let names = names(directory).map_err(fault)?;
         let mut damaged = 0;
-        let segments = open_segments(directory, &names, options, &mut damaged)?;
+        let segments = open_segments(&disk, directory, &names, options, &mut damaged)?;
         let base = newest_state(directory, &names, options, &mut damaged);
         let generation = base.as_ref().map(|base| base.generation);
         let checkpoint_bytes = base.as_ref().map_or(0, |base| base.bytes);
@@ -98,6 +103,10 @@ impl Files {
         }
         let generation = logs.last().copied().max(generation).unwrap_or(0);
         let newest = path(&generation);
+        let mut lost = 0;
+        for log in logs.iter().map(path) {
+            lost += copy_aside(&log, &mut damaged)?;
+        }
         let length = Batches::read(&newest)?.length();
         let files = Self {
             wal: Wal::open(&disk, &newest, length)?,
@@ -108,6 +117,7 @@ impl Files {
             segments: Arc::new(segments),
             checkpoint_bytes,
             damaged,
+            lost,
         };
         Ok(Found {
             files,
@@ -175,7 +185,10 @@ pub(crate) fn numbered<'a>(names: &'a [String], prefix: &'a str) -> impl Iterato
     numbers.filter_map(|number| number.parse().ok())
 }
 
+/// Segments that can be read. One that is damaged, or where the disk is, must not keep the others from being told; what
+/// else is in the way may pass, such as want of descriptors.
 fn open_segments(
+    disk: &Disk,
     directory: &Path,
     names: &[String],
     options: &Options,
@@ -193,9 +206,11 @@ fn open_segments(
         let mut segments = Vec::new();
         for number in numbers {
             let path = segment_path(directory, level, number);
-            match Segment::open(&path, number)? {
-                Some(segment) => segments.push(Arc::new(segment)),
-                None => put_aside(&path, damaged),
+            match Segment::open(disk, &path, number) {
+                Ok(Some(segment)) => segments.push(Arc::new(segment)),
+                Ok(None) => put_aside(&path, damaged),
+                Err(error) if error.raw_os_error() == Some(EIO) => put_aside(&path, damaged),
+                Err(error) => return Err(LogError::of(&path, error)),
             }
         }
         levels.push(segments);
@@ -254,10 +269,27 @@ fn state_of(bytes: &[u8], options: &Options) -> Option<State> {
     read_state(payload, options).ok()
 }
 
+/// Copies what is behind damage in a write-ahead log, before that is cut off, and returns how many samples were lost. What is
+/// torn at its end has nothing behind it.
+fn copy_aside(path: &Path, damaged: &mut u64) -> Result<u64, LogError> {
+    let batches = Batches::read(path)?;
+    let lost = batches.samples_behind_damage();
+    if lost > 0 {
+        *damaged += 1;
+        // Who has no room for it has lost it.
+        let _ = fs::write(aside(path), batches.rest());
+    }
+    Ok(lost)
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    name.into()
+}
+
 /// Renames a damaged file, so that it is seen by who looks and by nobody else.
 fn put_aside(path: &Path, damaged: &mut u64) {
     *damaged += 1;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    let _ = fs::rename(path, name);
+    let _ = fs::rename(path, aside(path));
 }

@@ -108,7 +108,8 @@ impl Job {
             return Ok(());
         }
         let damaged = || fault(std::io::Error::other("what was written reads otherwise"));
-        let segment = Segment::open(&path, number)?.ok_or_else(damaged)?;
+        let segment = Segment::open(&self.disk, &path, number).map_err(fault)?;
+        let segment = segment.ok_or_else(damaged)?;
         let Some(segments) = self.segments.get_mut(due.level) else {
             return Ok(());
         };

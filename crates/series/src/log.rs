@@ -69,6 +69,8 @@ pub struct Figures {
     pub dropped: u64,
     /// Files that were found to be damaged and put aside.
     pub damaged: u64,
+    /// Samples that were found behind damage in a write-ahead log when the log was opened.
+    pub lost: u64,
 }
 
 impl MonitorLog {
@@ -235,6 +237,7 @@ impl MonitorLog {
             refused: self.refused.clone(),
             dropped: self.state.dropped,
             damaged: self.files.damaged,
+            lost: self.files.lost,
         }
     }
 

@@ -15,9 +15,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::Cell;
 use crate::coding::{Malformed, Reader, decode};
 use crate::disk::{Disk, DiskFile};
-use crate::{Cell, LogError};
 
 const MARK: &[u8; 8] = b"ekseg 1\n";
 /// Bytes of an entry of the index: the series, and where its chunk begins.
@@ -119,21 +119,20 @@ impl SegmentWriter {
 
 impl Segment {
     /// Opens a segment; `Ok(None)` if it is damaged.
-    pub(crate) fn open(path: &Path, number: u64) -> Result<Option<Self>, LogError> {
-        let fault = |source| LogError::of(path, source);
-        let file = File::open(path).map_err(fault)?;
-        let bytes = file.metadata().map_err(fault)?.len();
+    pub(crate) fn open(disk: &Disk, path: &Path, number: u64) -> io::Result<Option<Self>> {
+        let file = disk.read(path)?;
+        let bytes = file.metadata()?.len();
         let Some(trailer_at) = bytes.checked_sub(TRAILER) else {
             return Ok(None);
         };
-        let trailer = read_at(&file, trailer_at, TRAILER).map_err(fault)?;
+        let trailer = read_at(&file, trailer_at, TRAILER)?;
         let Ok((slots, series, sum)) = trailer_of(&trailer) else {
             return Ok(None);
         };
         let Some(index_at) = trailer_at.checked_sub(u64::from(series) * ENTRY) else {
             return Ok(None);
         };
-        let signed = read_at(&file, index_at, trailer_at - index_at + 20).map_err(fault)?;
+        let signed = read_at(&file, index_at, trailer_at - index_at + 20)?;
         if crc32fast::hash(&signed) != sum || series == 0 {
             return Ok(None);
         }
@@ -147,7 +146,7 @@ impl Segment {
             series: u64::from(series),
             index_at,
         };
-        let (last_series, _) = segment.entry(segment.series - 1).map_err(fault)?;
+        let (last_series, _) = segment.entry(segment.series - 1)?;
         segment.last_series = last_series;
         Ok(Some(segment))
     }

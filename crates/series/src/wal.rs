@@ -15,6 +15,7 @@ use std::path::Path;
 use crate::LogError;
 use crate::coding::Reader;
 use crate::disk::{Disk, DiskFile};
+use crate::step::{Step, step};
 
 /// What waits is written before its time when it is more than this.
 const EARLY_FLUSH: usize = 64 << 10;
@@ -23,6 +24,8 @@ const MOST_PENDING: usize = 4 << 20;
 /// A batch is at most so long: a length beyond it is damage.
 const MOST_BATCH: usize = MOST_PENDING + (1 << 20);
 const HEADER: usize = 8;
+/// Bytes that are read at most, some of them often, to find whole batches behind damage.
+const MOST_SEARCHED: usize = 256 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Wal {
@@ -128,6 +131,40 @@ impl Batches {
     pub(crate) fn length(&self) -> u64 {
         self.iter().map(|batch| (HEADER + batch.len()) as u64).sum()
     }
+
+    /// What is behind them.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.0.get(self.length() as usize..).unwrap_or_default()
+    }
+
+    /// Samples in batches that are whole but behind one that is not. They cannot be done again, for they tell times by what
+    /// was there.
+    pub(crate) fn samples_behind_damage(&self) -> u64 {
+        let mut rest = self.rest();
+        let (mut samples, mut searched) = (0, 0);
+        while searched < MOST_SEARCHED {
+            let mut from = Reader::new(rest);
+            let found = batch(&mut from);
+            searched += 1 + rest.len() - from.rest().len();
+            if let Some(batch) = found {
+                samples += samples_in(batch);
+                rest = from.rest();
+            } else if let Some((_, next)) = rest.split_first() {
+                rest = next;
+            } else {
+                break;
+            }
+        }
+        samples
+    }
+}
+
+fn samples_in(batch: &[u8]) -> u64 {
+    let mut from = Reader::new(batch);
+    let steps = std::iter::from_fn(|| step(&mut from, 0).ok());
+    steps
+        .filter(|step| matches!(step, Step::Add { .. }))
+        .count() as u64
 }
 
 fn batch<'a>(from: &mut Reader<'a>) -> Option<&'a [u8]> {

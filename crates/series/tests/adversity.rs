@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use series::{
-    Across, Kind, Level, LogError, MonitorLog, Options, Query, Reading, Refusal, SeriesId,
-    Statistic,
+    Across, Disk, Kind, Level, LogError, MonitorLog, Operation, Options, Query, Reading, Refusal,
+    SeriesId, Statistic,
 };
 
 const START: i64 = 1_800_000_000;
@@ -438,4 +438,55 @@ fn a_damaged_file_is_put_aside_and_told_and_the_rest_is_read() {
         60,
         "one segment is gone"
     );
+}
+
+#[test]
+fn what_is_behind_damage_in_a_write_ahead_log_is_counted_and_put_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 9);
+    log.advance(at(START + 9)).unwrap();
+    drop(log);
+    let path = directory.path().join("wal-0");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let log = open(directory.path(), START + 9);
+    let found = values(&log, id, START, START + 9);
+    let there = found.iter().take_while(|value| value.is_some()).count();
+    assert_eq!(found[..there], expected(START, START + there as i64));
+    // One batch cannot be read, and has a sample.
+    let figures = log.figures();
+    assert_eq!((figures.lost, figures.damaged), (8 - there as u64, 1));
+    assert!(there > 0 && figures.lost > 0);
+    assert!(directory.path().join("wal-0.damaged").exists());
+    drop(log);
+    let figures = open(directory.path(), START + 9).figures();
+    assert_eq!((figures.lost, figures.damaged), (0, 0), "it is told once");
+}
+
+#[test]
+fn a_segment_that_the_disk_cannot_read_keeps_no_other_from_being_told() {
+    const EIO: i32 = 5;
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), START);
+    let id = log.register(1, "cpu", Kind::Gauge).unwrap();
+    run(&mut log, id, START..START + 300);
+    drop(log);
+    let open_on = |error: i32| {
+        let is_there = |path: &Path| path.to_string_lossy().contains("/1s-3.");
+        let disk = Disk::watched(move |operation, path| match operation {
+            Operation::Read if is_there(path) => Err(std::io::Error::from_raw_os_error(error)),
+            _ => Ok(()),
+        });
+        MonitorLog::open_on(disk, directory.path(), &options(), at(START + 300))
+    };
+    // Want of descriptors passes, and costs nothing.
+    assert!(matches!(open_on(24), Err(LogError::File { .. })));
+    let log = open_on(EIO).unwrap();
+    let found = values(&log, id, START, START + 300);
+    let missing = found.iter().filter(|value| value.is_none()).count();
+    assert_eq!((missing, log.figures().damaged), (60, 1));
 }

@@ -229,6 +229,16 @@ fn monitor(sources: &Sources) -> Vec<Family> {
             "Bytes of the monitor log's segments and of its newest write-ahead log.",
             intake.log_bytes as f64,
         ),
+        one(
+            "evenkeel_monitor_log_damaged_files",
+            "Files that were found damaged since the monitor log was opened, and put aside.",
+            intake.damaged_log_files as f64,
+        ),
+        one(
+            "evenkeel_monitor_log_lost_samples",
+            "Samples that were found behind damage when the monitor log was opened.",
+            intake.lost_samples as f64,
+        ),
     ]
 }
 

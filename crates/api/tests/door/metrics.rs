@@ -206,6 +206,8 @@ async fn figures_of_all_users_are_told_apart_and_what_is_not_so_is_told_as_zero(
             "evenkeel_monitor_dropped_syslog_lines_total".to_owned(),
             4.0,
         ),
+        ("evenkeel_monitor_log_damaged_files".to_owned(), 0.0),
+        ("evenkeel_monitor_log_lost_samples".to_owned(), 0.0),
         ("evenkeel_controller_rounds_total".to_owned(), 12.0),
         (r#"evenkeel_vms{state="down"}"#.to_owned(), 2.0),
         (r#"evenkeel_vms{state="suspect"}"#.to_owned(), 0.0),

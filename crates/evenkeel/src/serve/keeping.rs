@@ -31,6 +31,8 @@ pub(super) struct Keeping {
     room: Room,
     losses: (u64, BTreeMap<&'static str, u64>),
     losses_told: Option<Instant>,
+    /// Files of the log that were found damaged, and samples behind that damage.
+    damage: (u64, u64),
 }
 
 impl Keeping {
@@ -42,6 +44,7 @@ impl Keeping {
             room: Room::new(Trouble::new(shared.status.clone(), NO_ROOM)),
             losses: (0, BTreeMap::new()),
             losses_told: None,
+            damage: (0, 0),
         })
     }
 
@@ -81,11 +84,28 @@ impl Keeping {
             format!("figures are not kept as they should be; loads are told all the same: {why}")
         }));
         self.room.look(&standing, Instant::now());
+        self.tell_damage(&standing);
         self.tell_losses(standing);
     }
 
     pub(super) async fn close(self) {
         self.keeper.close().await;
+    }
+
+    /// Says once what was found damaged.
+    fn tell_damage(&mut self, standing: &Standing) {
+        let damage = (standing.figures.damaged, standing.figures.lost);
+        if damage != self.damage {
+            let (files, samples) = damage;
+            if files > 0 {
+                warn!(
+                    files,
+                    samples,
+                    "the monitor log had damaged files, put aside as *.damaged in `monitor`"
+                );
+            }
+            self.damage = damage;
+        }
     }
 
     /// Says from time to time what was not kept since the last time.

@@ -80,6 +80,8 @@ impl Asker {
         intake.unkept_samples = standing.unkept;
         intake.log_series = figures.series as u64;
         intake.log_bytes = figures.segment_bytes.saturating_add(figures.wal_bytes);
+        intake.damaged_log_files = figures.damaged;
+        intake.lost_samples = figures.lost;
         let refused = figures.refused.into_iter();
         intake.refused_samples = refused
             .map(|(reason, samples)| (reason.to_owned(), samples))
