@@ -15,6 +15,7 @@ pub mod http;
 pub mod latency;
 pub mod line;
 pub mod proxy_protocol;
+pub mod rehearsal;
 pub mod shared;
 pub mod snapshot;
 pub mod standing;

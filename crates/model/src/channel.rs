@@ -40,6 +40,9 @@ pub const STAND_IN_MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0
 pub enum HostMessage {
     /// Who the VM is. Sent in answer to [`GuestMessage::AwaitingBoot`] and never acted on twice.
     Boot(Boot),
+    /// To go through what a VM does when it is told who it is, with a balancer that is thrown away, so that the code
+    /// for it is at hand. Said to a machine that is to wait for somebody to be; one of an older version passes over it.
+    Rehearse,
     /// What to balance. Taken whole or refused whole; an older generation than the running one is ignored.
     Configure(BalancerConfig),
     /// What time it is. Said to a VM whose clock, by its own word, is off by more than [`CLOCK_TOLERANCE_MS`].
@@ -65,6 +68,13 @@ pub enum GuestMessage {
     AwaitingBoot {
         /// Version of the balancer program.
         version: String,
+    },
+    /// The answer to [`HostMessage::Rehearse`], whether it went well or not. The VM waits for Boot again.
+    Rehearsed {
+        /// How many requests were answered.
+        answered: usize,
+        /// What went wrong, if anything did.
+        trouble: Option<String>,
     },
     /// The balancer is alive. Sent at the interval that [`Boot`] named, and at once when the
     /// configuration was changed or refused.

@@ -286,6 +286,8 @@ impl Agent {
                 Ok(HostMessage::Configure(config)) => self.take_config(config, now),
                 Ok(HostMessage::Time { unix_time_ms }) => self.take_time(unix_time_ms),
                 Ok(HostMessage::Drain) => self.drain(now),
+                // For one that is not yet anybody: this balancer is somebody's.
+                Ok(HostMessage::Rehearse) => {}
                 Err(error) => self.take_nonsense(&line, &error, now),
             }
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use balancer::rehearsal;
 use model::{Boot, GuestMessage, HostMessage, MAX_LINE_BYTES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -59,7 +60,7 @@ impl Channel {
     /// Asks who this VM is until the host says so.
     ///
     /// What comes after the answer is thrown away: the host says nothing but Boot before it has
-    /// heard a heartbeat.
+    /// heard a heartbeat. Before that it may want a rehearsal.
     pub(super) fn await_boot(&mut self) -> Result<Boot, InitError> {
         let question = GuestMessage::AwaitingBoot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -71,8 +72,10 @@ impl Channel {
                 asked = Some(Instant::now());
                 self.say(&question);
             }
-            if let Some(boot) = self.listen(&mut lines)? {
-                return Ok(boot);
+            match self.listen(&mut lines)? {
+                Some(Word::Boot(boot)) => return Ok(*boot),
+                Some(Word::Rehearse) => self.say(&rehearse()),
+                None => {}
             }
         }
     }
@@ -88,7 +91,7 @@ impl Channel {
     }
 
     /// Waits for something to read, up to the next question, and reads it.
-    fn listen(&self, lines: &mut Lines) -> Result<Option<Boot>, InitError> {
+    fn listen(&self, lines: &mut Lines) -> Result<Option<Word>, InitError> {
         let interval = Timespec::try_from(ASK_INTERVAL).map_err(|_| {
             InitError::Missing("an interval that the kernel understands".to_owned())
         })?;
@@ -146,14 +149,35 @@ fn named_port(ports: &Path, wanted: &str) -> Option<PathBuf> {
     })
 }
 
-/// Looks for Boot among the lines that come in.
+/// A rehearsal, and what is told of it. What goes wrong with it is no harm to the VM.
+fn rehearse() -> GuestMessage {
+    let rehearsed = super::nics::bring_up_loopback()
+        .map_err(|error| error.to_string())
+        .and_then(|()| {
+            let program = Path::new("/proc/self/exe");
+            rehearsal::rehearse(program).map_err(|error| error.to_string())
+        });
+    GuestMessage::Rehearsed {
+        answered: *rehearsed.as_ref().unwrap_or(&0),
+        trouble: rehearsed.err(),
+    }
+}
+
+/// What the host may say to a VM that does not know who it is.
+enum Word {
+    Boot(Box<Boot>),
+    Rehearse,
+}
+
+/// Looks for what concerns such a VM among the lines that come in.
 #[derive(Default)]
 struct Lines(Vec<u8>);
 
 impl Lines {
-    /// Takes bytes, and returns Boot once a whole line says it. Other lines are passed over; an
-    /// overlong one makes all of what was held be forgotten, and the host says it again.
-    fn push(&mut self, bytes: &[u8]) -> Option<Boot> {
+    /// Takes bytes, and returns the last word that whole lines say, or Boot, behind which nothing counts. Other lines are
+    /// passed over; an overlong one makes all of what was held be forgotten, and the host says it again.
+    fn push(&mut self, bytes: &[u8]) -> Option<Word> {
+        let mut word = None;
         for byte in bytes {
             if *byte != b'\n' {
                 self.0.push(*byte);
@@ -164,11 +188,13 @@ impl Lines {
             }
             let message = serde_json::from_slice(&self.0);
             self.0.clear();
-            if let Ok(HostMessage::Boot(boot)) = message {
-                return Some(boot);
+            match message {
+                Ok(HostMessage::Boot(boot)) => return Some(Word::Boot(Box::new(boot))),
+                Ok(HostMessage::Rehearse) => word = Some(Word::Rehearse),
+                Ok(_) | Err(_) => {}
             }
         }
-        None
+        word
     }
 }
 
@@ -180,16 +206,22 @@ mod tests {
 
     #[test]
     fn boot_is_found_however_it_comes_and_whatever_comes_before() {
-        let stream = format!("\ntail of something\"}}\n{{\"message\":\"unknown\"}}\n{BOOT}\n");
+        let stream = format!(
+            "\ntail of something\"}}\n{{\"message\":\"unknown\"}}\n{{\"message\":\"rehearse\"}}\n{BOOT}\n"
+        );
         for size in [1, 2, 7, 64, 4096] {
             let mut lines = Lines::default();
-            let found: Vec<Boot> = stream
+            let found: Vec<Word> = stream
                 .as_bytes()
                 .chunks(size)
                 .filter_map(|chunk| lines.push(chunk))
                 .collect();
-            assert_eq!(found.len(), 1, "in pieces of {size}");
-            assert_eq!(found[0].hostname, "web-7");
+            let [.., Word::Boot(boot)] = &found[..] else {
+                panic!("in pieces of {size}")
+            };
+            assert_eq!(boot.hostname, "web-7");
+            // One that comes together with Boot comes too late.
+            assert_eq!(found.len(), if size < 4096 { 2 } else { 1 });
         }
     }
 
@@ -201,7 +233,10 @@ mod tests {
             assert!(lines.0.len() < MAX_LINE_BYTES);
         }
         lines.push(b"\n");
-        assert!(lines.push(format!("{BOOT}\n").as_bytes()).is_some());
+        assert!(matches!(
+            lines.push(format!("{BOOT}\n").as_bytes()),
+            Some(Word::Boot(_))
+        ));
     }
 
     #[test]

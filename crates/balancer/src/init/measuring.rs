@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use balancer::supervisor::Companion;
 use model::figures::{BootMonitor, FIGURES_INTERVAL_S, types_db};
@@ -19,6 +20,10 @@ const TYPES: &str = "/run/evenkeel.types.db";
 /// Where it takes the balancer's figures.
 pub(super) const SOCKET: &str = "/run/collectd.sock";
 
+/// It is started so long after the balancer: to start it takes an emulated processor as long as all else together, and
+/// while clients wait for the balancer nobody waits for figures.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The daemon as Boot wants it, ready to be started; none where the image or Boot has none.
 pub(super) fn prepare(monitor: Option<&BootMonitor>) -> Result<Option<Companion>, InitError> {
     let Some(monitor) = monitor.filter(|_| Path::new(PROGRAM).exists()) else {
@@ -28,7 +33,8 @@ pub(super) fn prepare(monitor: Option<&BootMonitor>) -> Result<Option<Companion>
         write(path, &text).map_err(InitError::system(format!("write {path}")))?;
     }
     let arguments = ["-f", "-C", CONFIG].map(Into::into).to_vec();
-    Ok(Some(Companion::new("collectd", PROGRAM.into(), arguments)))
+    let collectd = Companion::new("collectd", PROGRAM.into(), arguments);
+    Ok(Some(collectd.after(PAUSE)))
 }
 
 fn write(path: &str, text: &str) -> std::io::Result<()> {

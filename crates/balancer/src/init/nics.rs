@@ -41,17 +41,8 @@ pub(super) fn configure(boot: &Boot) -> Result<(), InitError> {
         let path = format!("/proc/sys/net/ipv4/{name}");
         fs::write(&path, value).map_err(InitError::system(format!("write {path}")))?;
     }
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(InitError::system("make a socket for the NICs"))?;
-    let interfaces = Interfaces { socket };
-    interfaces
-        .bring_up("lo")
-        .map_err(InitError::system("bring up lo"))?;
+    bring_up_loopback()?;
+    let interfaces = Interfaces::open()?;
     let [front, tenant] = STAND_IN_MACS;
     // Lower metrics are preferred: clients first.
     for (nic, stand_in, metric) in [(&boot.front, front, 0), (&boot.tenant, tenant, 1)] {
@@ -69,6 +60,13 @@ pub(super) fn configure(boot: &Boot) -> Result<(), InitError> {
             .map_err(InitError::system(format!("give {} to {name}", nic.address)))?;
     }
     Ok(())
+}
+
+/// Brings up the loopback alone, again or for the first time.
+pub(super) fn bring_up_loopback() -> Result<(), InitError> {
+    let interfaces = Interfaces::open()?;
+    let brought = interfaces.bring_up("lo");
+    brought.map_err(InitError::system("bring up lo"))
 }
 
 /// A NIC by its name.
@@ -107,6 +105,13 @@ struct Interfaces {
 }
 
 impl Interfaces {
+    fn open() -> Result<Self, InitError> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None);
+        let socket = socket.map_err(InitError::system("make a socket for the NICs"))?;
+        Ok(Self { socket })
+    }
+
     fn set_up(&self, name: &str, nic: &BootNic, metric: i16) -> io::Result<()> {
         let mut request = request(name)?;
         request.ifr_ifru.ifru_addr = address(nic.address);

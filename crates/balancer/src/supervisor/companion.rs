@@ -40,6 +40,13 @@ impl Companion {
         }
     }
 
+    /// Has it started only after a pause.
+    #[must_use]
+    pub fn after(mut self, pause: Duration) -> Self {
+        self.start_at += pause;
+        self
+    }
+
     /// When it is to be started, unless it runs.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.process.is_none().then_some(self.start_at)
@@ -107,6 +114,17 @@ mod tests {
             now = companion.wake_at().unwrap();
         }
         assert_eq!(pauses, [0, 10, 20, 40]);
+    }
+
+    #[test]
+    fn one_that_is_to_wait_is_not_started_before() {
+        let pause = Duration::from_secs(1);
+        let mut companion = Companion::new("true", "/bin/true".into(), Vec::new()).after(pause);
+        let due = companion.wake_at().unwrap();
+        assert_eq!(companion.advance(due - Duration::from_millis(1)), None);
+        assert!(companion.process.is_none());
+        assert_eq!(companion.advance(due), None);
+        assert!(companion.process.is_some());
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod malformed;
 mod proxied;
 #[cfg(test)]
 mod queue;
+mod rehearsal;
 #[cfg(test)]
 mod resilience;
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Conversation {
             GuestMessage::Clock { unix_time_ms: told } => {
                 self.is_off = unix_time_ms.abs_diff(*told) > CLOCK_TOLERANCE_MS;
             }
-            GuestMessage::Log { .. } => {}
+            GuestMessage::Log { .. } | GuestMessage::Rehearsed { .. } => {}
         }
     }
 

@@ -84,7 +84,9 @@ async fn talk(
                         match said {
                             GuestMessage::Heartbeat(heartbeat) => hear(heartbeat),
                             GuestMessage::Log { level, text } => log.write(line.vm, &level, &text),
-                            GuestMessage::AwaitingBoot { .. } | GuestMessage::Clock { .. } => {}
+                            GuestMessage::AwaitingBoot { .. }
+                            | GuestMessage::Rehearsed { .. }
+                            | GuestMessage::Clock { .. } => {}
                         }
                     }
                     // The tail of a line that began before the connection, most likely.

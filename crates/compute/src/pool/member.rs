@@ -19,6 +19,8 @@ use crate::qemu::{Machine, Memory, Nic, Plan, Qmp, begin};
 use crate::snapshot::{Snapshot, SnapshotError, load};
 use crate::trial::first_words;
 
+use super::rehearsal::rehearse;
+
 /// Within which a machine that was restored speaks.
 const WORDS_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -76,7 +78,7 @@ pub(crate) fn draw_number() -> io::Result<u32> {
 }
 
 impl Member {
-    /// Restores a machine, waits until it speaks, which also warms it up, and stops it.
+    /// Restores a machine, waits until it speaks, has it rehearse, and stops it.
     pub(crate) async fn make(
         config: &ComputeConfig,
         network: &Network,
@@ -169,10 +171,11 @@ impl Guard {
         let mut qmp = load(snapshot, &self.directory, process).await?;
         qmp.execute("cont").await?;
         let words = timeout(WORDS_DEADLINE, first_words(&self.directory.channel())).await;
-        let _stays_until_it_stands_still = words.map_err(|_| {
+        let stream = words.map_err(|_| {
             let seconds = WORDS_DEADLINE.as_secs();
             SnapshotError::Late(format!("it is silent for {seconds} s"))
         })?;
+        let _stays_until_it_stands_still = rehearse(stream).await;
         qmp.execute("stop").await?;
         Ok(qmp)
     }

@@ -1,9 +1,9 @@
 //! The pool: machines that were restored from the snapshot and wait, stopped, for somebody to be.
 //!
 //! ```text
-//!  restored ─▶ spoke ─▶ stopped ─────────── claimed: the directory is renamed ─▶ NICs moved, told who it is
-//!                          │
-//!                          └─ server ends, image changed, memory is short: killed
+//!  restored ─▶ spoke ─▶ rehearsed ─▶ stopped ─────────── claimed: the directory is renamed ─▶ NICs moved, told
+//!                                       │                                                     who it is
+//!                                       └─ server ends, image changed, memory is short: killed
 //! ```
 //!
 //! A machine of the pool belongs to nobody: it stands in no layout, its taps have neutral names, and its tag
@@ -14,6 +14,7 @@
 mod claim;
 mod keep;
 mod member;
+mod rehearsal;
 
 pub(crate) use keep::keep;
 pub(crate) use member::{Member, blank_plan, draw_number};
