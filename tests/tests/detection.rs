@@ -97,8 +97,11 @@ fn a_vm_is_suspect_only_by_the_word_of_more_than_half_of_the_checkers() {
     host.shell("ip link set away down");
     stand("both are", "suspect");
     let evidence = web.vms()[0].evidence.clone();
-    let words = "its heartbeats come, but its front address does not answer: no answer within ";
-    assert!(evidence.starts_with(words), "{evidence}");
+    // By which of the two checkers it is told, and whether that one's machine still looks for a way, is chance.
+    let words = "its heartbeats come, but its front address does not answer: ";
+    let why = evidence.strip_prefix(words).expect(&evidence);
+    let is_cut = why.starts_with("no answer within ") || why == "host unreachable";
+    assert!(is_cut, "{evidence}");
     host.shell("nft delete table ip cut");
     stand("the other one is no majority either", "serving");
     watched.here.take().expect("it runs").kill();

@@ -100,7 +100,7 @@ fn a_connection_that_has_to_begin_with_a_header_and_does_not_is_closed() {
             assert_eq!(connection.rest().unwrap_or_default(), b"");
         }
         assert_eq!(String::from_utf8_lossy(&origin.bytes()), "");
-        assert_eq!(host.next_heartbeat().counters.open_connections, 0);
+        host.await_heartbeat("none is open", |h| h.counters.open_connections == 0);
     });
 }
 
