@@ -9,6 +9,9 @@ use crate::Host;
 pub struct Load(Child);
 
 impl Load {
+    /// Over which requests come.
+    pub const CONNECTIONS: u32 = 3;
+
     /// Asks an address for so many seconds over a few connections; `anew` makes one for each request. More of them would
     /// ask no more of an emulated VM, which is at its limit with one, but keep it from everything else.
     ///
@@ -17,7 +20,9 @@ impl Load {
     #[must_use]
     pub fn begin(host: &Host, address: &str, seconds: u32, anew: bool) -> Self {
         let mut command = host.command("wrk");
-        command.args(["-t1", "-c3", "--timeout", "5", "-d", &seconds.to_string()]);
+        let connections = format!("-c{}", Self::CONNECTIONS);
+        command.args(["-t1", &connections, "--timeout", "5"]);
+        command.args(["-d", &seconds.to_string()]);
         if anew {
             command.args(["-H", "Connection: close"]);
         }
