@@ -74,7 +74,11 @@ impl Channel {
             }
             match self.listen(&mut lines)? {
                 Some(Word::Boot(boot)) => return Ok(*boot),
-                Some(Word::Rehearse) => self.say(&rehearse()),
+                Some(Word::Rehearse) => {
+                    self.say(&rehearse());
+                    // The host stops the machine now, and tells it who it is when it goes on.
+                    asked = Some(Instant::now());
+                }
                 None => {}
             }
         }
