@@ -5,6 +5,8 @@
 //!                                               (every 50 ms)                              (for ever)
 //! ```
 //!
+//! One that waits in the host's pool rehearses in between, when the host asks for it ([`balancer::rehearsal`]).
+//!
 //! Nothing here waits for the host but the question who this VM is, without which there is nothing
 //! to do. Whatever goes wrong before the balancer runs ends this process, and with it the kernel and
 //! the virtual machine, which the host sees at once.
