@@ -20,6 +20,8 @@ mod metrics;
 mod orders;
 mod origin;
 mod otlp;
+#[cfg(test)]
+mod samples;
 mod serve;
 mod stopping;
 

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use model::forms::default_health_check;
 use model::{
-    BackendConfig, BackendHealth, BalancerConfig, Boot, BootNic, Criteria, Generation,
-    GuestMessage, HealthCheck, HealthProtocol, Heartbeat, HostMessage, Mac, Policy, Timeouts,
-    TrafficType, VmId,
+    BackendConfig, BackendHealth, BalancerConfig, Boot, BootNic, Generation, GuestMessage,
+    Heartbeat, HostMessage, Mac, Policy, Timeouts, TrafficType, VmId,
 };
 use rustix::io::{FdFlags, fcntl_setfd};
 
@@ -145,15 +145,7 @@ fn config(front: u16, backend: SocketAddrV4) -> BalancerConfig {
             backup: false,
             max_connections: None,
         }],
-        health_check: HealthCheck {
-            protocol: HealthProtocol::Http,
-            port: None,
-            request_path: "/".into(),
-            host: None,
-            expected_status: Vec::new(),
-            expected_body: None,
-            criteria: Criteria::default(),
-        },
+        health_check: default_health_check(TrafficType::Http),
         timeouts: Timeouts::default(),
         policy: Policy::default(),
         checker: None,

@@ -103,11 +103,13 @@ impl Files {
         }
         let generation = logs.last().copied().max(generation).unwrap_or(0);
         let newest = path(&generation);
-        let mut lost = 0;
+        let (mut lost, mut length) = (0, 0);
         for log in logs.iter().map(path) {
-            lost += copy_aside(&log, &mut damaged)?;
+            let batches = Batches::read(&log)?;
+            lost += copy_aside(&log, &batches, &mut damaged);
+            // In the end, of the newest.
+            length = batches.length();
         }
-        let length = Batches::read(&newest)?.length();
         let files = Self {
             wal: Wal::open(&disk, &newest, length)?,
             directory: directory.to_owned(),
@@ -271,15 +273,14 @@ fn state_of(bytes: &[u8], options: &Options) -> Option<State> {
 
 /// Copies what is behind damage in a write-ahead log, before that is cut off, and returns how many samples were lost. What is
 /// torn at its end has nothing behind it.
-fn copy_aside(path: &Path, damaged: &mut u64) -> Result<u64, LogError> {
-    let batches = Batches::read(path)?;
+fn copy_aside(path: &Path, batches: &Batches, damaged: &mut u64) -> u64 {
     let lost = batches.samples_behind_damage();
     if lost > 0 {
         *damaged += 1;
         // Who has no room for it has lost it.
         let _ = fs::write(aside(path), batches.rest());
     }
-    Ok(lost)
+    lost
 }
 
 fn aside(path: &Path) -> PathBuf {

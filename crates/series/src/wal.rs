@@ -112,29 +112,35 @@ impl Wal {
 }
 
 /// The batches of a log that are whole, from the first. None of a file that is not there.
-pub(crate) struct Batches(Vec<u8>);
+pub(crate) struct Batches {
+    bytes: Vec<u8>,
+    /// How long they are together.
+    length: usize,
+}
 
 impl Batches {
     pub(crate) fn read(path: &Path) -> Result<Self, LogError> {
-        match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(Vec::new())),
-            read => read.map(Self).map_err(|source| LogError::of(path, source)),
-        }
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|source| LogError::of(path, source))?,
+        };
+        let lengths = whole(&bytes).map(|batch| HEADER + batch.len());
+        let length = lengths.sum();
+        Ok(Self { bytes, length })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = Reader::new(&self.0);
-        std::iter::from_fn(move || batch(&mut from))
+        whole(&self.bytes)
     }
 
     /// How long they are together.
     pub(crate) fn length(&self) -> u64 {
-        self.iter().map(|batch| (HEADER + batch.len()) as u64).sum()
+        self.length as u64
     }
 
     /// What is behind them.
     pub(crate) fn rest(&self) -> &[u8] {
-        self.0.get(self.length() as usize..).unwrap_or_default()
+        self.bytes.get(self.length..).unwrap_or_default()
     }
 
     /// Samples in batches that are whole but behind one that is not. They cannot be done again, for they tell times by what
@@ -157,6 +163,12 @@ impl Batches {
         }
         samples
     }
+}
+
+/// Whole batches, up to the first that is not.
+fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut from = Reader::new(bytes);
+    std::iter::from_fn(move || batch(&mut from))
 }
 
 fn samples_in(batch: &[u8]) -> u64 {

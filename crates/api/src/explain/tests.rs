@@ -2,12 +2,12 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use model::{
-    AutoScaling, BackendHealth, BackendReport, Criteria, Driver, Generation, HealthCheck,
-    HealthProtocol, Instance, InstanceReport, Policy, ProjectId, Termination, Timeouts,
-    TrafficType, Verdict, VmId, VmReport,
+    BackendHealth, BackendReport, Generation, InstanceReport, Termination, Timeouts, Verdict,
+    VmReport,
 };
 
 use super::*;
+use crate::samples::{instance, vm};
 
 #[test]
 fn every_termination_has_a_meaning_of_its_own() {
@@ -53,53 +53,6 @@ fn an_address_is_not_found_in_another_one() {
     }
 }
 
-fn asked() -> Instance {
-    Instance {
-        id: InstanceId(1),
-        project: ProjectId(1),
-        name: "web".into(),
-        label: "web".into(),
-        former_labels: BTreeSet::new(),
-        traffic: TrafficType::Http,
-        port: 80,
-        subnet: "1.1.1.0/24".parse().unwrap(),
-        backends: Vec::new(),
-        health_check: HealthCheck {
-            protocol: HealthProtocol::Http,
-            port: None,
-            request_path: "/".into(),
-            host: None,
-            expected_status: Vec::new(),
-            expected_body: None,
-            criteria: Criteria::default(),
-        },
-        auto_scaling: AutoScaling::Off,
-        timeouts: Timeouts::default(),
-        policy: Policy::default(),
-        generation: Generation(1),
-        created_at: Timestamp(0),
-    }
-}
-
-fn vm(id: u64, state: Verdict) -> VmReport {
-    VmReport {
-        id: VmId(id),
-        state,
-        since: Timestamp(0),
-        evidence: "its heartbeats come".into(),
-        aside: None,
-        leaving: None,
-        driver: Driver::Process,
-        accelerator: None,
-        pid: None,
-        address: Ipv4Addr::LOCALHOST,
-        tenant_address: Ipv4Addr::LOCALHOST,
-        configuration: None,
-        requests: 0,
-        load: None,
-    }
-}
-
 fn backend(number: u8, health: BackendHealth) -> BackendReport {
     BackendReport {
         entity: format!("1.1.1.{number}:80"),
@@ -134,7 +87,7 @@ fn account(
 
 fn explained(report: &InstanceReport, failed: Option<&access_log::Found>) -> Explanation {
     explain_instance(&Evidence {
-        instance: &asked(),
+        instance: &instance(1),
         url: String::new(),
         report: Some(report),
         events: &[],
@@ -239,7 +192,7 @@ fn line(termination: Termination, backend: &str) -> access_log::Line {
 
 fn explained_request(line: &access_log::Line) -> Explanation {
     explain_request(&RequestEvidence {
-        instance: &asked(),
+        instance: &instance(1),
         url: String::new(),
         request: "one",
         lines: std::slice::from_ref(line),
@@ -274,7 +227,7 @@ fn an_explanation_sends_nobody_to_itself() {
     let line = line(Termination::NoHealthyBackend, "0.0.0.0:0");
     let of_request = explained_request(&line).findings[0].advice.clone();
     assert!(
-        of_request.contains("`evenkeel explain web`"),
+        of_request.contains("`evenkeel explain web-1`"),
         "{of_request}"
     );
     let failed = access_log::Found {

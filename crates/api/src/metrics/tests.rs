@@ -2,13 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use model::{
-    AutoScaling, BackendCounts, BackendHealth, BackendReport, Condition, Criteria, Driver,
-    Generation, HealthCheck, HealthProtocol, Instance, InstanceCounts, InstanceId, InstanceReport,
-    Newest, Policy, Project, ProjectId, Timeouts, Timestamp, TrafficType, Verdict, VmGauges, VmId,
-    VmReport,
+    BackendCounts, BackendHealth, BackendReport, Condition, Generation, InstanceCounts, InstanceId,
+    InstanceReport, Newest, Project, ProjectId, Timestamp, Verdict, VmGauges, VmId, VmReport,
 };
 
 use super::*;
+use crate::samples::{instance, vm};
 
 const PROJECT: ProjectId = ProjectId(1);
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 10), 80);
@@ -24,50 +23,10 @@ fn project() -> Project {
     }
 }
 
-fn instance(id: u64) -> Instance {
-    Instance {
-        id: InstanceId(id),
-        project: PROJECT,
-        name: format!("web-{id}"),
-        label: format!("web-{id}"),
-        former_labels: BTreeSet::new(),
-        traffic: TrafficType::Http,
-        port: 80,
-        subnet: "1.1.1.0/24".parse().unwrap(),
-        backends: Vec::new(),
-        health_check: HealthCheck {
-            protocol: HealthProtocol::Tcp,
-            port: None,
-            request_path: "/".into(),
-            host: None,
-            expected_status: Vec::new(),
-            expected_body: None,
-            criteria: Criteria::default(),
-        },
-        auto_scaling: AutoScaling::Off,
-        timeouts: Timeouts::default(),
-        policy: Policy::default(),
-        generation: Generation(1),
-        created_at: Timestamp(0),
-    }
-}
-
 fn report(vms: &[u64]) -> InstanceReport {
     let vm = |id: &u64| VmReport {
-        id: VmId(*id),
-        state: Verdict::Serving,
-        since: Timestamp(0),
-        evidence: String::new(),
-        aside: None,
-        leaving: None,
-        driver: Driver::Process,
-        accelerator: None,
-        pid: None,
-        address: Ipv4Addr::LOCALHOST,
-        tenant_address: Ipv4Addr::LOCALHOST,
-        configuration: None,
         requests: 4,
-        load: None,
+        ..vm(*id, Verdict::Serving)
     };
     let backend = BackendReport {
         entity: SERVER.to_string(),
